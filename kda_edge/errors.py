@@ -1,0 +1,104 @@
+"""Every error that a user of kda-edge can cause, in one tree.
+
+    KdaEdgeError
+    ├── MissingDependency (ImportError)      an optional package is not installed
+    ├── UsageError (ValueError)              an option or argument that can't be right; exit code 2
+    ├── UnsupportedSize (ValueError)         an image the network's strides do not divide
+    ├── CheckpointError (ValueError)         a .pt file that is not a student
+    ├── ManifestError (ValueError)           a manifest that does not fit its schema
+    │   └── NewerManifest                    written by a later kda-edge
+    ├── ArtifactError (ValueError)           an .onnx file that the runtime can't take
+    ├── DataError (ValueError)               training images or masks that contradict what was declared
+    ├── TrainingError (RuntimeError)         a run that can't start, go on or be resumed
+    ├── ExportError (RuntimeError)           a graph that can't be made
+    │   └── ParityError                      a graph that does not answer as PyTorch does
+    ├── SceneError (ValueError)              a raster that can't be read as a scene
+    ├── EngineError (RuntimeError)           the engine failed on tiles that it should take
+    └── OutputError (OSError)                a map that can't be written where it was asked for
+
+Each message is one line: what is wrong, then what to do. Commands print it and exit with 1 (`UsageError`: 2).
+Each class is also the builtin that a caller without knowledge of kda-edge would catch.
+"""
+
+from __future__ import annotations
+
+
+class KdaEdgeError(Exception):
+    """Base of every error that kda-edge raises on purpose."""
+
+
+class MissingDependency(KdaEdgeError, ImportError):
+    """An optional package is needed and is not installed."""
+
+    def __init__(self, package: str, *, extra: str) -> None:
+        super().__init__(f"{package} is not installed; run: pip install 'kda-edge[{extra}]'")
+        self.package, self.extra = package, extra
+
+
+class UsageError(KdaEdgeError, ValueError):
+    """An option or argument that can't be right, whatever the files hold."""
+
+
+class UnsupportedSize(KdaEdgeError, ValueError):
+    """An image whose sides the network's strides do not divide."""
+
+    def __init__(self, *, height_px: int, width_px: int, multiple_px: int) -> None:
+        def up(side_px: int) -> int:
+            return max(multiple_px, -(-side_px // multiple_px) * multiple_px)
+
+        super().__init__(
+            f"the network takes sides that are multiples of {multiple_px} px, not {height_px} x {width_px}; "
+            f"pad the image to {up(height_px)} x {up(width_px)} px"
+        )
+        self.height_px, self.width_px, self.multiple_px = height_px, width_px, multiple_px
+
+
+class CheckpointError(KdaEdgeError, ValueError):
+    """A file that does not hold a student."""
+
+
+class ManifestError(KdaEdgeError, ValueError):
+    """A manifest that does not fit its schema; the message names the field."""
+
+
+class NewerManifest(ManifestError):
+    """A manifest whose schema is newer than this package knows."""
+
+    def __init__(self, *, schema_version: int, known_version: int) -> None:
+        super().__init__(
+            f"the manifest has schema version {schema_version} and this kda-edge knows up to {known_version}; "
+            "upgrade with: pip install -U kda-edge"
+        )
+        self.schema_version, self.known_version = schema_version, known_version
+
+
+class ArtifactError(KdaEdgeError, ValueError):
+    """A model file that the runtime can't take."""
+
+
+class DataError(KdaEdgeError, ValueError):
+    """Training data that contradicts what was declared; the message names the file."""
+
+
+class TrainingError(KdaEdgeError, RuntimeError):
+    """A training run that can't start, go on or be resumed."""
+
+
+class ExportError(KdaEdgeError, RuntimeError):
+    """A checkpoint that can't be turned into an artifact; nothing was written."""
+
+
+class ParityError(ExportError):
+    """An exported graph that does not answer as PyTorch does; nothing was written."""
+
+
+class SceneError(KdaEdgeError, ValueError):
+    """A raster that can't be read as a scene for this model."""
+
+
+class EngineError(KdaEdgeError, RuntimeError):
+    """The inference engine failed on tiles that it should take."""
+
+
+class OutputError(KdaEdgeError, OSError):
+    """A map that can't be written where it was asked for; nothing is left under its final name."""

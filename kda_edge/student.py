@@ -1,0 +1,88 @@
+"""The student: PVT encoder and DCF decoder, in six sizes."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from torch import Tensor, nn
+
+from kda_edge.dcf import DcfDecoder
+from kda_edge.errors import UsageError
+from kda_edge.pvt import PyramidVisionTransformer
+
+DROP_PATH: Final = 0.1
+
+
+@dataclass(frozen=True)
+class VariantSpec:
+    """A size of the student.
+
+    Attributes:
+        dims: channels of the four stages.
+        heads: attention heads of the four stages.
+        depths: transformer blocks of the four stages.
+        decoder_width: channels of the decoder.
+    """
+
+    dims: tuple[int, int, int, int]
+    heads: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    decoder_width: int
+
+
+# `nano` is ours, for small machines; the others are the published ones (`base` is the paper's).
+VARIANTS: Final = MappingProxyType(
+    {
+        "nano": VariantSpec((32, 64, 160, 256), (1, 2, 5, 8), (2, 2, 2, 2), 32),
+        "tiny": VariantSpec((128, 256, 512, 1024), (1, 2, 4, 8), (1, 1, 2, 1), 128),
+        "base": VariantSpec((128, 256, 512, 1024), (1, 2, 4, 8), (2, 4, 6, 2), 128),
+        "large": VariantSpec((192, 384, 768, 1536), (1, 2, 4, 8), (1, 2, 4, 1), 192),
+        "xlarge": VariantSpec((256, 512, 1024, 2048), (1, 2, 4, 8), (1, 2, 4, 2), 256),
+        "huge": VariantSpec((128, 256, 512, 1024), (1, 2, 4, 8), (4, 10, 16, 6), 128),
+    }
+)
+
+
+class Student(nn.Module):
+    """A landslide segmentation student.
+
+    Args:
+        variant: a key of `VARIANTS`.
+
+    Raises:
+        UsageError: no such variant.
+    """
+
+    def __init__(self, variant: str) -> None:
+        super().__init__()
+        if variant not in VARIANTS:
+            raise UsageError(f"there is no student {variant!r}; choose one of {', '.join(VARIANTS)}")
+        spec = VARIANTS[variant]
+        self.variant = variant
+        self.encoder = PyramidVisionTransformer(spec.dims, spec.heads, spec.depths, DROP_PATH)
+        self.decoder = DcfDecoder(spec.dims, spec.decoder_width)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the landslide logit (landslide minus background), (B, 1, H, W).
+
+        Args:
+            image: normalised, (B, 3, H, W), both sides multiples of 32.
+
+        Raises:
+            UnsupportedSize: a side is no multiple of 32.
+        """
+        logit: Tensor = self.decoder(self.encoder(image))
+        return logit
+
+    def forward_plain(self, image: Tensor) -> Tensor:
+        """Return both class logits in the published order of steps, (B, 2, H, W); slower, equal (docs/adr/0003)."""
+        return self.decoder.forward_plain(self.encoder(image))
+
+    def at_size(self, height_px: int, width_px: int) -> Student:
+        """Return a copy whose position embeddings are stored for one image size: no resizing is left in its graph."""
+        fixed = copy.deepcopy(self)
+        fixed.encoder.fix_size(height_px, width_px)
+        return fixed
