@@ -117,7 +117,9 @@ def checkpoint_from_content(content: Mapping[str, Any], name: str) -> Checkpoint
         raise CheckpointError(f"{name}: tile_px must be a multiple of {STRIDE_PX}, not {tile_px!r}")
     student = student_from_state(_tensors(content.get("state_dict"), name), name)
     if student.variant != content.get("variant"):
-        raise CheckpointError(f"{name} calls itself {content.get('variant')!r} and has the shapes of {student.variant!r}")
+        raise CheckpointError(
+            f"{name} calls itself {content.get('variant')!r} and has the shapes of {student.variant!r}"
+        )
     return Checkpoint(student, input_contract, threshold, training, tile_px)
 
 
@@ -182,7 +184,8 @@ def student_from_state(state: Mapping[str, Tensor], name: str) -> Student:
     for key, value in state.items():
         if value.shape != expected[key].shape:
             raise CheckpointError(
-                f"{name}: {key} has shape {tuple(value.shape)} where {variant!r} has {tuple(expected[key].shape)}; {REMEDY}"
+                f"{name}: {key} has shape {tuple(value.shape)} where {variant!r} has {tuple(expected[key].shape)}; "
+                f"{REMEDY}"
             )
         if not torch.isfinite(value).all():
             raise CheckpointError(f"{name}: {key} holds values that are not finite; the training run has diverged")
@@ -212,7 +215,9 @@ def _variant_from_shapes(state: Mapping[str, Tensor], name: str) -> str:
         width = state["decoder.head.weight"].shape[1]
     except (KeyError, IndexError):
         raise CheckpointError(f"{name} is a state dict of another architecture, not PVT + DCF; {REMEDY}") from None
-    depths = tuple(len({key.split(".")[2] for key in state if key.startswith(f"encoder.block{k}.")}) for k in (1, 2, 3, 4))
+    depths = tuple(
+        len({key.split(".")[2] for key in state if key.startswith(f"encoder.block{k}.")}) for k in (1, 2, 3, 4)
+    )
     for variant, spec in VARIANTS.items():
         if (spec.dims, spec.depths, spec.decoder_width) == (dims, depths, width):
             return variant

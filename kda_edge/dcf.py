@@ -24,7 +24,10 @@ class Gate(nn.Module):
         super().__init__()
         squeezed = channels // GATE_REDUCTION
         self.fc = nn.Sequential(
-            nn.Linear(channels, squeezed, bias=False), nn.ReLU(), nn.Linear(squeezed, channels, bias=False), nn.Sigmoid()
+            nn.Linear(channels, squeezed, bias=False),
+            nn.ReLU(),
+            nn.Linear(squeezed, channels, bias=False),
+            nn.Sigmoid(),
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -56,7 +56,9 @@ class InputContract:
             self.pixel_type in PIXEL_TYPES, f"input.pixel_type must be one of {PIXEL_TYPES}, not {self.pixel_type!r}"
         )
         low, high = self.value_range
-        _require(math.isfinite(low) and math.isfinite(high) and low < high, "input.value_range must be finite, low < high")
+        _require(
+            math.isfinite(low) and math.isfinite(high) and low < high, "input.value_range must be finite, low < high"
+        )
         for name, values in (("mean", self.mean), ("std", self.std)):
             _require(len(values) == len(self.bands), f"input.{name} must have one value a band")
             _require(all(map(math.isfinite, values)), f"input.{name} must be finite")
@@ -241,7 +243,9 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         if arguments[-1] is not Ellipsis and len(value) != len(arguments):
             raise ManifestError(f"{where} must have {len(arguments)} values, not {len(value)}")
         kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
-        return tuple(_typed(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True)))
+        return tuple(
+            _typed(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
+        )
     if origin is dict and isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {key: _typed(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):

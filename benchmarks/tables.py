@@ -1,0 +1,99 @@
+"""Paste measured figures into the documents, so that no number is typed by hand.
+
+    python -m kda_edge.benchmarks.tables          write them
+    python -m kda_edge.benchmarks.tables --check  fail if a document says otherwise
+
+A document marks where a table goes with `<!-- table: NAME -->` and `<!-- end -->`; NAME is a file of
+`benchmarks/results/` without its ending.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+DOCUMENTS: Final = ("README.md", "docs/model_card.md", "docs/adr/0003-folded-head.md")
+RESULTS: Final = Path("benchmarks/results")
+BLOCK: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Return 0, or 1 where `--check` finds a document that differs from the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args(argv)
+    stale = []
+    for name in DOCUMENTS:
+        path = Path(name)
+        before = path.read_text(encoding="utf-8")
+        after = filled(before, RESULTS)
+        if after != before:
+            stale.append(name)
+            if not options.check:
+                path.write_text(after, encoding="utf-8")
+    for name in stale:
+        print(f"{name} {'differs from' if options.check else 'now agrees with'} {RESULTS}")
+    return 1 if stale and options.check else 0
+
+
+def filled(text: str, results: Path) -> str:
+    """Return the text with every marked table made from its result."""
+
+    def table(match: re.Match[str]) -> str:
+        result = json.loads((results / f"{match[2]}.json").read_text(encoding="utf-8"))
+        return f"{match[1]}{TABLES[match[2]](result)}\n{match[3]}"
+
+    return BLOCK.sub(table, text)
+
+
+def accuracy_table(result: Mapping[str, Any]) -> str:
+    """Return the metrics of `kda-train evaluate --json`, a row a group."""
+    columns = ("iou", "precision", "recall", "f1", "mean_iou", "overall_accuracy")
+    lines = [
+        "| held-out group | images | Mpx | IoU | precision | recall | F1 | mIoU | OA |",
+        "|---|" + "---:|" * (len(columns) + 2),
+    ]
+    for name, metrics in result["metrics"].items():
+        images = result["images"][name] or sum(n for g, n in result["images"].items() if _below(g, name))
+        cells = [f"{metrics[column]:.3f}" if column in metrics else "-" for column in columns]
+        lines.append(f"| {name} | {images} | {result['pixels'][name] / 1e6:.2f} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def folded_head_table(result: Mapping[str, Any]) -> str:
+    """Return the times of both orders of steps, a row a variant."""
+    lines = ["| student | plain, ms | folded, ms | plain / folded | largest difference of the logit |"]
+    lines.append("|---|---:|---:|---:|---:|")
+    lines.extend(
+        f"| {row['variant']} | {row['plain_ms']:.0f} | {row['folded_ms']:.0f} | {row['ratio']:.2f} | "
+        f"{row['max_abs_logit']:.1e} |"
+        for row in result["rows"]
+    )
+    facts = result["machine"]
+    lines.append("")
+    lines.append(
+        f"{result['tile_px']} px, float32, PyTorch {facts['torch']}, {facts['cores']} cores of {facts['processor']} "
+        f"({facts['instructions']}), median of {result['rounds']} alternating rounds."
+    )
+    return "\n".join(lines)
+
+
+def _below(group: str, name: str) -> bool:
+    return "/" in group and (name == "all" or group.startswith(f"{name}/"))
+
+
+TABLES: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = MappingProxyType(
+    {
+        "student_nano_test": accuracy_table,
+        "student_nano_val": accuracy_table,
+        "folded_head": folded_head_table,
+    }
+)
+
+if __name__ == "__main__":
+    raise SystemExit(main())

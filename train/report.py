@@ -1,0 +1,36 @@
+"""Metrics as a table for people and as JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kda_edge.metrics import ConfusionCounts
+
+COLUMNS = ("iou", "precision", "recall", "f1", "mean_iou", "overall_accuracy")
+HEADINGS = ("IoU", "precision", "recall", "F1", "mIoU", "OA")
+
+
+def table(counts: Mapping[str, ConfusionCounts]) -> str:
+    """Return a Markdown table, a row a group; IoU, precision, recall and F1 are those of landslide."""
+    lines = ["| group | " + " | ".join(HEADINGS) + " |", "|---|" + "---:|" * len(HEADINGS)]
+    for name, value in counts.items():
+        metrics = value.as_dict()
+        cells = [f"{metrics.get(column, math.nan):.3f}".replace("nan", "-") for column in COLUMNS]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON atomically."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
