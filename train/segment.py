@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,7 +76,6 @@ def segment(
     last, best = out / "last.pt", out / "best.pt"
     if last.exists() and not resume:
         raise TrainingError(f"{last} exists; go on with --resume, or choose another folder with --out")
-    out.mkdir(parents=True, exist_ok=True)
     device = resolve_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -96,6 +96,7 @@ def segment(
         first_epoch, step, best_iou = state["epochs_done"], state["step"], state["best_iou"]
         LOGGER.info("resuming after %d of %d epochs", first_epoch, config.epochs)
 
+    out.mkdir(parents=True, exist_ok=True)
     with _log_writer(out, first_epoch) as writer:
         for epoch in range(first_epoch, config.epochs):
             started = time.monotonic()
@@ -115,15 +116,12 @@ def segment(
                 with autocast(device, config.precision):
                     logit = student(image)
                 loss = segmentation_loss(logit, labels, config.loss)
+                # Before the backward pass: PyTorch's grid_sample crashes the process on positions that are NaN.
+                _require_finite(loss, epoch, last)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
-                limit = config.clip_norm or math.inf
-                gradient_norm = torch.nn.utils.clip_grad_norm_(student.parameters(), limit)
-                if not torch.isfinite(loss) or not torch.isfinite(gradient_norm):
-                    raise TrainingError(
-                        f"the loss is no longer finite at epoch {epoch + 1}; {last.name} holds the last good state: "
-                        "lower the learning rates, set --clip-norm 1, or train in fp32"
-                    )
+                gradient_norm = torch.nn.utils.clip_grad_norm_(student.parameters(), config.clip_norm or math.inf)
+                _require_finite(gradient_norm, epoch, last)
                 optimizer.step()
                 average.update(step)
                 step += 1
@@ -166,10 +164,20 @@ def segment(
     return best
 
 
+def _require_finite(value: Tensor, epoch: int, last: Path) -> None:
+    if not torch.isfinite(value):
+        kept = f"{last} holds the state after epoch {epoch}" if last.exists() else "no epoch was finished"
+        raise TrainingError(
+            f"the loss is no longer finite in epoch {epoch + 1} ({kept}); "
+            "lower the learning rates, set --clip-norm 1, or train with --precision fp32"
+        )
+
+
 def _batches(crops: Crops, config: SegmentConfig, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     order = crops.order()
     batches = [order[i : i + config.batch] for i in range(0, len(order), config.batch)]
-    loader = DataLoader(crops, batch_sampler=batches, num_workers=config.workers, pin_memory=device.type == "cuda")
+    workers = min(config.workers, os.cpu_count() or 1)
+    loader = DataLoader(crops, batch_sampler=batches, num_workers=workers, pin_memory=device.type == "cuda")
     for image, labels in loader:
         yield image.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 

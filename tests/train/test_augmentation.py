@@ -28,7 +28,7 @@ def test_a_crop_without_variation_is_the_pixels_themselves() -> None:
     [
         (np.array([[-1.0, 0], [0, 1]]), lambda a: a[:, ::-1]),
         (np.array([[1.0, 0], [0, -1]]), lambda a: a[::-1]),
-        (np.array([[0.0, -1], [1, 0]]), lambda a: np.rot90(a, -1)),
+        (np.array([[0.0, -1], [1, 0]]), np.rot90),
     ],
     ids=["mirror x", "mirror y", "quarter turn"],
 )
@@ -94,8 +94,8 @@ def test_crops_are_the_same_for_any_number_of_workers_and_differ_between_epochs(
     data = load_data(folders, seed=0)
     crops = Crops(data.samples["train"], data.input, Augmentation(), crop_px=32, seed=5)
     one = [image for image, _ in DataLoader(crops, batch_sampler=[[0, 1, 2], [3, 4]], num_workers=0)]
-    two = [image for image, _ in DataLoader(crops, batch_sampler=[[0, 1, 2], [3, 4]], num_workers=2)]
-    assert all((a == b).all() for a, b in zip(one, two, strict=True))
+    other = [image for image, _ in DataLoader(crops, batch_sampler=[[0, 1, 2], [3, 4]], num_workers=1)]
+    assert all((a == b).all() for a, b in zip(one, other, strict=True))
     order = crops.order()
     crops.epoch = 1
     assert not (crops[0][0] == one[0][0]).all()

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kda_edge.checkpoint import read_checkpoint, read_content, weights_digest
+from kda_edge.checkpoint import read_checkpoint, read_content, weights_digest, write_content
 from kda_edge.errors import TrainingError, UsageError
 from kda_edge.train.augmentation import Augmentation
 from kda_edge.train.cli import main
@@ -129,9 +129,20 @@ def test_a_run_in_the_way_is_not_overwritten_and_other_settings_do_not_resume(da
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(data: DataSet, tmp_path: Path) -> None:
-    config = dataclasses.replace(CONFIG, decoder_rate=(1e30, 1e30), backbone_rate=(1e30, 1e30), epochs=3)
-    with pytest.raises(TrainingError, match=r"no longer finite at epoch \d; last.pt holds the last good state"):
-        segment(config, data, tmp_path / "run")
+    config = dataclasses.replace(CONFIG, decoder_rate=(1e30, 1e30), backbone_rate=(1e30, 1e30))
+    with pytest.raises(
+        TrainingError, match=r"no longer finite in epoch 1 \(no epoch was finished\); lower the learning"
+    ):
+        segment(config, data, tmp_path / "at once")
+    segment(dataclasses.replace(CONFIG, epochs=1), data, tmp_path / "run")
+    good = read_content(tmp_path / "run" / "last.pt")
+    good["run"]["network"]["decoder.head.bias"][0] = float("nan")  # what a bad step leaves behind
+    good["run"]["settings"]["epochs"] = 2
+    write_content(tmp_path / "run" / "last.pt", good)
+    before = (tmp_path / "run" / "last.pt").read_bytes()
+    with pytest.raises(TrainingError, match=r"in epoch 2 \(.*last\.pt holds the state after epoch 1\)"):
+        segment(dataclasses.replace(CONFIG, epochs=2), data, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "last.pt").read_bytes() == before
 
 
 def test_nothing_to_train_on_is_said(data: DataSet, tmp_path: Path) -> None:
