@@ -1,0 +1,123 @@
+"""The rooms on disk, the packages in pyproject.toml and the files in the wheel are the same."""
+
+from __future__ import annotations
+
+import email
+import importlib
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[2]
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+ROOMS = ("kda_edge", "train", "export", "runtime", "benchmarks")
+NOT_ROOMS = {".ci", "docs", "tests"}
+
+
+def test_the_packages_listed_are_the_rooms_on_disk() -> None:
+    on_disk = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert on_disk == set(ROOMS)
+    directories: dict[str, str] = PYPROJECT["tool"]["setuptools"]["package-dir"]
+    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == set(directories)
+    assert directories == {("kda_edge" if room == "kda_edge" else f"kda_edge.{room}"): room for room in ROOMS}
+
+
+def test_the_top_level_is_the_list_of_rooms() -> None:
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not in a git clone: nobody knows which folders belong to the project")
+    names = [name for name in done.stdout.split("\0") if (ROOT / name).is_file()]
+    folders = {name.split("/")[0] for name in names if "/" in name}
+    assert folders == set(ROOMS) | NOT_ROOMS
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_are_flat(room: str) -> None:
+    """A package inside a room would import from an editable install and be missing from the wheel."""
+    deep = [path for path in (ROOT / room).rglob("*.py") if path.parent != ROOT / room]
+    assert deep == []
+
+
+def test_tests_are_no_packages() -> None:
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel as it is released: made from the sdist, in a copy, so that no leftover of an older build slips in."""
+    copy = tmp_path_factory.mktemp("project")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "tests" / "house", copy / "tests" / "house", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(copy / "dist"), str(copy)]
+    done = subprocess.run(command, cwd=copy.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    (path,) = (copy / "dist").glob("*.whl")
+    return path
+
+
+def expected_files() -> set[str]:
+    files = {"kda_edge/py.typed"}
+    for room in ROOMS:
+        inside = "kda_edge" if room == "kda_edge" else f"kda_edge/{room}"
+        files |= {f"{inside}/{path.name}" for path in (ROOT / room).glob("*.py")}
+        for pattern in PYPROJECT["tool"]["setuptools"]["package-data"].get(inside.replace("/", "."), []):
+            files |= {f"{inside}/{path.relative_to(ROOT / room).as_posix()}" for path in (ROOT / room).glob(pattern)}
+    return files
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    held = {name for name in names if ".dist-info/" not in name}
+    assert held == expected_files()
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"kda_edge"}
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+
+
+@pytest.mark.slow
+def test_the_bundled_student_ships_in_the_wheel(wheel: Path) -> None:
+    students = [path.name for path in (ROOT / "runtime" / "bundled").glob("*.onnx")]
+    if not students:
+        pytest.skip("no bundled student on disk yet: train and export one")
+    with zipfile.ZipFile(wheel) as archive:
+        for name in students:
+            assert archive.read(f"kda_edge/runtime/bundled/{name}") == (ROOT / "runtime/bundled" / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_the_wheel_asks_for_lean_dependencies_only(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        message = email.message_from_bytes(archive.read(metadata))
+    plain = [r for r in message.get_all("Requires-Dist", []) if "extra ==" not in r]
+    names = {requirement.split(">")[0].split("<")[0].strip() for requirement in plain}
+    assert names == {"numpy", "onnxruntime", "opencv-python-headless", "rasterio"}
+    assert message["Version"] == PYPROJECT["project"]["version"]
+
+
+@pytest.mark.parametrize("command", sorted(PYPROJECT["project"]["scripts"]))
+def test_each_command_leads_to_a_function(command: str) -> None:
+    module, _, function = PYPROJECT["project"]["scripts"][command].partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_what_ships_with_the_runtime_is_below_30_mb() -> None:
+    bundled = ROOT / "runtime" / "bundled"
+    assert sum(path.stat().st_size for path in bundled.iterdir()) < 30e6
+    assert (bundled / "example_scene.tif").stat().st_size < 2e6
