@@ -1,0 +1,66 @@
+"""How this room uses GDAL: a bounded cache, strict reads, no warning for scenes without a place on Earth."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError  # raised by GDAL calls that rasterio doesn't wrap; it has no public name
+from rasterio.env import get_gdal_config, set_gdal_config
+from rasterio.errors import CRSError, NodataShadowWarning, NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.windows import Window
+
+# Whole rows are read once and written once, so the cache need only hold one row of blocks in flight. Unmeasured.
+CACHE_BYTES: Final = 32 * 2**20
+
+# rasterio 1.3's RasterioIOError is an OSError and no RasterioError, and CRSError is neither in any version.
+GDAL_ERRORS: Final = (RasterioError, RasterioIOError, CPLE_BaseError, CRSError)
+
+
+@contextmanager
+def gdal_session() -> Iterator[None]:
+    """Bound GDAL's block cache (which the whole process shares) and make damaged files fail instead of fill in.
+
+    The cache's former bound is restored at the end.
+    """
+    cache_bytes = get_gdal_config("GDAL_CACHEMAX")
+    try:
+        with rasterio.Env(
+            GDAL_CACHEMAX=CACHE_BYTES,
+            GDAL_ERROR_ON_LIBJPEG_WARNING=True,  # else the missing part of a truncated JPEG block is grey
+            GTIFF_IGNORE_READ_ERRORS=False,
+            GDAL_TIFF_INTERNAL_MASK=True,
+        ):
+            yield
+    finally:
+        set_gdal_config("GDAL_CACHEMAX", cache_bytes)  # an enclosing Env does not restore it
+
+
+def open_raster(path: Path, mode: str = "r", **profile: Any) -> Any:
+    """Open a dataset as `rasterio.open` does, silent where it has no georeference."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(path, mode, **profile)
+
+
+def valid_mask(dataset: Any, window: Window) -> NDArray[np.bool_]:
+    """Return `dataset_mask` of a window as a truth, silent where a file has a nodata value and an alpha band."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NodataShadowWarning)
+        return np.asarray(dataset.dataset_mask(window=window) > 0)
+
+
+def one_line(error: BaseException) -> str:
+    """Return what GDAL or the system said, on one line; rasterio hides it in the cause."""
+    if isinstance(error, GDAL_ERRORS) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = " ".join(str(error).split())
+    return text or type(error).__name__

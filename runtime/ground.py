@@ -1,0 +1,124 @@
+"""Where the pixels of a raster lie on the WGS84 ellipsoid, and how much ground they cover."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import rasterio.warp
+from rasterio.crs import CRS
+
+from kda_edge.errors import SceneError
+
+from .gdal import GDAL_ERRORS, one_line
+
+Floats = npt.NDArray[np.float64]
+
+_LONLAT: Final = CRS.from_epsg(4326)
+_OUTLINE_SAMPLES: Final = 65  # per side of the raster; enough to follow a scene that spans half a hemisphere
+
+
+@dataclass(frozen=True)
+class NoGround:
+    """Pixels have no known place on Earth.
+
+    Attributes:
+        reason: why, as half a sentence.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The way from pixel corners (column, row) to longitude and latitude, and on to an equal-area plane.
+
+    The plane is the ellipsoidal Lambert azimuthal equal-area projection about the raster's centre: areas on it are
+    areas on the ellipsoid, whatever the latitude, across the antimeridian and at the poles.
+
+    Attributes:
+        transform: affine, from (column, row) to the coordinates of `crs`.
+        crs: the raster's own.
+        plane: the equal-area projection, metres.
+    """
+
+    transform: Any
+    crs: CRS
+    plane: CRS
+
+    def lonlat(self, colrow: npt.NDArray[Any]) -> Floats:
+        """Return the longitude and latitude, degrees, shape (2, N), of pixel positions, shape (2, N).
+
+        Raises:
+            SceneError: a position has no longitude and latitude in this CRS.
+        """
+        return _lonlat(self.transform, self.crs, colrow)
+
+    def metres(self, lonlat: Floats) -> Floats:
+        """Return positions on the equal-area plane, metres, shape (2, N), of longitudes and latitudes, degrees."""
+        return np.array(rasterio.warp.transform(_LONLAT, self.plane, lonlat[0], lonlat[1]), np.float64)
+
+    def step_m(self, colrow: tuple[float, float]) -> Floats:
+        """Return metres east and north (rows) of one step along a row and one along a column (columns), shape (2, 2).
+
+        Args:
+            colrow: where the steps are centred; east and north hold near the raster's centre.
+        """
+        col, row = colrow
+        x, y = self.metres(self.lonlat(np.array([[col - 0.5, col + 0.5, col, col], [row, row, row - 0.5, row + 0.5]])))
+        return np.array([[x[1] - x[0], x[3] - x[2]], [y[1] - y[0], y[3] - y[2]]])
+
+
+def locate(dataset: Any) -> Ground | NoGround:
+    """Tell where an open raster lies, or why nobody can know.
+
+    The outline and the centre are tried: where one of their points has no longitude and latitude, or where the raster
+    surrounds a pole, so that its outlines can't be drawn in longitude and latitude, there is no ground.
+    """
+    if dataset.crs is None:
+        return NoGround("the scene has no CRS")
+    if dataset.transform.is_identity:
+        return NoGround("the scene has a CRS and no transform")
+    steps = np.linspace(0.0, 1.0, _OUTLINE_SAMPLES)
+    cols = np.concatenate([steps, np.ones_like(steps), steps[::-1], np.zeros_like(steps), [0.5]]) * dataset.width
+    rows = np.concatenate([np.zeros_like(steps), steps, np.ones_like(steps), steps[::-1], [0.5]]) * dataset.height
+    try:
+        lonlat = _lonlat(dataset.transform, dataset.crs, np.stack([cols, rows]))
+    except SceneError:
+        return NoGround("the scene's CRS has no way to longitude and latitude there")
+    outline = continuous(lonlat[:, :-1])
+    if abs(outline[0, -1] - outline[0, 0]) > 180:
+        return NoGround("the scene surrounds a pole")
+    lon, lat = lonlat[:, -1].tolist()
+    plane = CRS.from_dict(proj="laea", lon_0=lon, lat_0=lat, datum="WGS84", units="m")
+    return Ground(transform=dataset.transform, crs=dataset.crs, plane=plane)
+
+
+def continuous(lonlat: Floats) -> Floats:
+    """Return a line, shape (2, N), with whole turns added so that no step jumps across the antimeridian."""
+    steps = np.diff(lonlat[0])
+    turns = np.concatenate([[0.0], np.cumsum(np.round(steps / 360.0))])
+    return np.stack([lonlat[0] - 360.0 * turns, lonlat[1]])
+
+
+def signed_area(ring: Floats) -> float:
+    """Return the area inside a closed ring, shape (2, N), in its unit squared; above 0 if counter-clockwise."""
+    x, y = ring - ring[:, :1]  # small numbers: far from the origin the products would lose digits
+    return float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1])) / 2.0
+
+
+def _lonlat(transform: Any, crs: CRS, colrow: npt.NDArray[Any]) -> Floats:
+    col, row = np.asarray(colrow, np.float64)
+    x = transform.a * col + transform.b * row + transform.c
+    y = transform.d * col + transform.e * row + transform.f
+    try:
+        lonlat = np.array(rasterio.warp.transform(crs, _LONLAT, x, y), np.float64)
+    except GDAL_ERRORS as error:
+        raise SceneError(
+            f"the scene's CRS has no way to longitude and latitude here ({one_line(error)}); reproject it with gdalwarp"
+        ) from error
+    if not (np.isfinite(lonlat).all() and (np.abs(lonlat[1]) <= 90.0).all()):
+        raise SceneError("the scene leaves the part of the Earth where its CRS is defined; check its CRS and transform")
+    return lonlat

@@ -1,0 +1,218 @@
+"""The landslide map as a GeoTIFF: three bands of bytes and a mask, written once, read back before it counts."""
+
+from __future__ import annotations
+
+import math
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.windows import Window
+
+from kda_edge.errors import OutputError
+
+from .gdal import GDAL_ERRORS, one_line, open_raster
+from .place import alone, lies_as, not_carried, place, require_carried
+from .scene import MAP_BANDS, Scene
+
+NODATA_BYTE: Final = 255  # in class and probability; qa never has it
+PROBABILITY_TOP: Final = 254  # stands for probability 1
+BLOCK_PX: Final = 256  # side of the file's blocks
+OVERVIEWS_FROM_PX: Final = 512  # longer scenes get overviews, down to one block
+
+
+def probability_bytes(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return 0..254 for probability 0..1, rounded to the nearest, and 255 where it is NaN."""
+    known = ~np.isnan(probability)
+    scaled = np.rint(np.where(known, probability, 0) * np.float32(PROBABILITY_TOP))
+    return np.where(known, scaled, NODATA_BYTE).astype(np.uint8)
+
+
+def class_bytes(probability: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
+    """Return 1 where the probability reaches the threshold, 0 where it does not, 255 where it is NaN."""
+    landslide = probability >= np.float32(threshold)
+    return np.where(np.isnan(probability), NODATA_BYTE, landslide).astype(np.uint8)
+
+
+def free_bytes_at(folder: Path) -> float:
+    """Return the free space of a folder's file system, bytes; infinite where the system does not say."""
+    try:
+        state = os.statvfs(folder)
+    except OSError:
+        return math.inf
+    return state.f_bavail * state.f_frsize if state.f_blocks else math.inf
+
+
+class MapWriter:
+    """Writes a map from its first row to its last: each block once, in memory of one row of blocks.
+
+    The file's profile is its own, never the scene's; CRS and transform are the scene's to the bit. The map's mask is 0
+    exactly where `class` is 255.
+    """
+
+    def __init__(
+        self, path: Path, scene: Scene, tags: Mapping[str, str], free_bytes: Callable[[Path], float] = free_bytes_at
+    ) -> None:
+        """Create the file.
+
+        Args:
+            path: of the map, replaced if it exists.
+            scene: whose size, CRS and transform the map has.
+            tags: written into the file.
+            free_bytes: asked before each row of blocks what a folder still holds.
+
+        Raises:
+            OutputError: the file can't be created.
+        """
+        self._path, self._scene, self._free_bytes = path, scene, free_bytes
+        self._rows = np.zeros((len(MAP_BANDS), BLOCK_PX, scene.width_px), np.uint8)
+        self._filled_px = 0
+        self._next_row = 0
+        self._sums = [0] * (len(MAP_BANDS) + 1)
+        require_carried(scene)
+        with _as_output_error(path):
+            self._dataset = open_raster(
+                path,
+                "w",
+                driver="GTiff",
+                height=scene.height_px,
+                width=scene.width_px,
+                count=len(MAP_BANDS),
+                dtype="uint8",
+                nodata=NODATA_BYTE,
+                tiled=True,
+                blockxsize=BLOCK_PX,
+                blockysize=BLOCK_PX,
+                compress="deflate",
+                interleave="band",
+                photometric="minisblack",
+                BIGTIFF="IF_SAFER",
+                **place(scene),
+            )
+            self._dataset.descriptions = MAP_BANDS
+            self._dataset.update_tags(**tags)
+
+    def write(self, layers: NDArray[np.uint8]) -> None:
+        """Append rows.
+
+        Args:
+            layers: class, probability and qa, (3, h, width).
+
+        Raises:
+            OutputError: the file can't be written.
+        """
+        taken = 0
+        while taken < layers.shape[1]:
+            count = min(BLOCK_PX - self._filled_px, layers.shape[1] - taken)
+            self._rows[:, self._filled_px : self._filled_px + count] = layers[:, taken : taken + count]
+            self._filled_px += count
+            taken += count
+            if self._filled_px == BLOCK_PX:
+                self._write_block_row()
+
+    def finish(self) -> None:
+        """Write what is left, add overviews, close the file and read it back.
+
+        Raises:
+            OutputError: the file can't be written, or does not hold what was written to it.
+        """
+        if self._filled_px:
+            self._write_block_row()
+        assert self._next_row == self._scene.height_px
+        with _as_output_error(self._path):
+            self._dataset.close()
+            longest_px = max(self._scene.height_px, self._scene.width_px)
+            if longest_px > OVERVIEWS_FROM_PX:
+                with open_raster(self._path, "r+") as dataset:
+                    dataset.build_overviews(list(_overview_factors(longest_px)), Resampling.nearest)
+        self.verify()
+
+    def verify(self) -> None:
+        """Read the closed map back: a full disk shows late, at closing, and not every library says so.
+
+        Raises:
+            OutputError: the file holds other bytes, or another place on Earth, than were written.
+        """
+        sums = [0] * len(self._sums)
+        with _as_output_error(self._path), alone(), open_raster(self._path) as dataset:
+            for row in range(0, dataset.height, BLOCK_PX):
+                window = Window(0, row, dataset.width, min(BLOCK_PX, dataset.height - row))
+                sums = _summed(sums, dataset.read(window=window), dataset.dataset_mask(window=window))
+            placed = lies_as(dataset, self._scene)
+        if sums != self._sums:
+            raise OutputError(
+                f"{self._path.parent} gave back other bytes than were written; check its free space and the disk"
+            )
+        if not placed:
+            raise not_carried(self._scene)
+
+    def close(self) -> None:
+        """Close the file, finished or not; never raises."""
+        try:
+            self._dataset.close()
+        except GDAL_ERRORS:
+            return  # an unfinished file is thrown away by its owner
+
+    def _write_block_row(self) -> None:
+        rows = self._rows[:, : self._filled_px]
+        free_bytes, needed_bytes = self._free_bytes(self._path.parent), self._rows.nbytes
+        if free_bytes < needed_bytes:  # before GDAL meets the end of the disk and prints lines of its own
+            raise OutputError(
+                f"{self._path.parent} has {free_bytes / 1e6:.1f} MB left and the next rows of the map may need "
+                f"{needed_bytes / 1e6:.1f} MB; free some space there or choose another folder with -o"
+            )
+        mask = _mask_of(rows)
+        window = Window(0, self._next_row, self._scene.width_px, self._filled_px)
+        with _as_output_error(self._path):
+            self._dataset.write(rows, window=window)
+            self._dataset.write_mask(mask, window=window)
+        self._sums = _summed(self._sums, rows, mask)
+        self._next_row += self._filled_px
+        self._filled_px = 0
+
+
+@contextmanager
+def map_writer(
+    path: Path, scene: Scene, tags: Mapping[str, str], *, free_bytes: Callable[[Path], float] = free_bytes_at
+) -> Iterator[MapWriter]:
+    """Open a `MapWriter` and close its file whatever happens."""
+    writer = MapWriter(path, scene, tags, free_bytes)
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+@contextmanager
+def _as_output_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (*GDAL_ERRORS, OSError) as error:
+        raise OutputError(
+            f"the map can't be written to {path.parent} ({one_line(error)}); "
+            "free some space there or choose another folder with -o"
+        ) from error
+
+
+def _mask_of(layers: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.where(layers[0] == NODATA_BYTE, 0, 255).astype(np.uint8)
+
+
+def _summed(sums: list[int], layers: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[int]:
+    """Return the running CRC-32 of each band and the mask, row after row: the same however the rows are cut."""
+    return [zlib.crc32(np.ascontiguousarray(a).data, s) for a, s in zip((*layers, mask), sums, strict=True)]
+
+
+def _overview_factors(longest_px: int) -> Iterator[int]:
+    factor = 2
+    while True:
+        yield factor
+        if -(-longest_px // factor) <= BLOCK_PX:
+            return
+        factor *= 2

@@ -1,0 +1,55 @@
+"""The map's qa band: why a pixel deserves less trust than its probability says."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+NODATA: Final = 1  # the scene has no data here
+SCENE_EDGE: Final = 2  # within EDGE_PX of the raster's border: the network saw a reflection beyond it
+NEAR_NODATA: Final = 4  # within HALO_PX of a pixel without data: the network saw filled pixels
+FAILED_TILE: Final = 8  # a tile that lies here has no answer; the value is a neighbour's, or 255
+
+# Both are choices, not measurements: the coarsest stride of the encoder.
+EDGE_PX: Final = 32
+HALO_PX: Final = 32
+
+
+def halo_rows(row0: int, row1: int, height_px: int) -> tuple[int, int]:
+    """Return the rows of the mask (end excluded) that decide what is near nodata in rows row0 to row1."""
+    return max(row0 - HALO_PX, 0), min(row1 + HALO_PX, height_px)
+
+
+def qa_rows(valid: NDArray[np.bool_], failed: NDArray[np.bool_], row0: int, height_px: int) -> NDArray[np.uint8]:
+    """Return the qa bits of some rows of a scene.
+
+    A distance is counted as a king walks: along the longer of rows and columns.
+
+    Args:
+        valid: the scene's mask over `halo_rows` of these rows, whole width.
+        failed: where a failed tile lies, (h, width).
+        row0: the first of the h rows.
+        height_px: of the scene.
+
+    Returns:
+        (h, width), a sum of `NODATA`, `SCENE_EDGE`, `NEAR_NODATA` and `FAILED_TILE`. The last two are given to valid
+        pixels only.
+    """
+    rows, width_px = failed.shape
+    above_px = row0 - halo_rows(row0, row0 + rows, height_px)[0]
+    here = np.s_[above_px : above_px + rows]
+    square = np.ones((2 * HALO_PX + 1, 2 * HALO_PX + 1), np.uint8)
+    near = cv2.dilate((~valid).astype(np.uint8), square, borderType=cv2.BORDER_CONSTANT, borderValue=0)[here] > 0
+
+    row = np.arange(row0, row0 + rows)[:, None]
+    col = np.arange(width_px)[None, :]
+    edge = np.minimum(np.minimum(row, height_px - 1 - row), np.minimum(col, width_px - 1 - col)) < EDGE_PX
+    known = valid[here]
+    qa: NDArray[np.uint8] = np.where(known, np.uint8(0), np.uint8(NODATA))
+    qa[edge] |= SCENE_EDGE
+    qa[near & known] |= NEAR_NODATA
+    qa[failed & known] |= FAILED_TILE
+    return qa
