@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from kda_edge.errors import ExportError
+from kda_edge.export import lint
+from kda_edge.export.to_onnx import ExportedGraph
+
+SAMPLING: dict[str, Any] = {"mode": "bilinear", "padding_mode": "border", "align_corners": 0}
+
+
+def clean() -> onnx.ModelProto:
+    """The smallest graph that every rule accepts: one band, sampled at fixed positions."""
+    grid = np.zeros((1, 32, 32, 2), np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["image", "first"], ["band"], name="pick", axis=1),
+            helper.make_node("GridSample", ["band", "grid"], ["probability"], name="sample", **SAMPLING),
+        ],
+        "small",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 32, 32])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["batch", 1, 32, 32])],
+        [numpy_helper.from_array(np.array([0]), "first"), numpy_helper.from_array(grid, "grid")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=10)
+
+
+def sampling(**changed: object) -> onnx.ModelProto:
+    model = clean()
+    del model.graph.node[1].attribute[:]
+    model.graph.node[1].attribute.extend(helper.make_attribute(k, v) for k, v in (SAMPLING | changed).items())
+    return model
+
+
+def with_node(node: onnx.NodeProto) -> onnx.ModelProto:
+    model = clean()
+    model.graph.node.append(node)
+    return model
+
+
+def with_foreign_node() -> onnx.ModelProto:
+    model = with_node(helper.make_node("FusedGemm", ["image"], ["x"], domain="com.microsoft"))
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return model
+
+
+def with_barred(operator: str) -> onnx.ModelProto:
+    body = helper.make_graph([], "body", [], [])
+    bodies = {"If": ("then_branch", "else_branch"), "Loop": ("body",), "Scan": ("body",)}.get(operator, ())
+    return with_node(helper.make_node(operator, ["image"] * 3, ["x"], name="left", **dict.fromkeys(bodies, body)))
+
+
+def with_ir_version(version: int) -> onnx.ModelProto:
+    model = clean()
+    model.ir_version = version
+    return model
+
+
+def with_opset(version: int, domain: str = "") -> onnx.ModelProto:
+    model = clean()
+    if domain:
+        model.opset_import.append(helper.make_opsetid(domain, version))
+    else:
+        model.opset_import[0].version = version
+    return model
+
+
+def with_function() -> onnx.ModelProto:
+    model = clean()
+    body = [helper.make_node("Relu", ["a"], ["b"])]
+    model.functions.append(helper.make_function("", "Mine", ["a"], ["b"], body, [helper.make_opsetid("", 19)]))
+    return model
+
+
+def with_double_constant() -> onnx.ModelProto:
+    model = clean()
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(2), "half"))
+    return model
+
+
+def in_five_dimensions() -> onnx.ModelProto:
+    model = clean()
+    model.graph.node[1].input[0] = "deep"
+    model.graph.node.insert(1, helper.make_node("Unsqueeze", ["band", "first"], ["deep"]))
+    return model
+
+
+def with_port(which: str, kind: int, shape: list[Any], name: str = "") -> onnx.ModelProto:
+    model = clean()
+    ports = getattr(model.graph, which)
+    ports[0].CopyFrom(helper.make_tensor_value_info(name or ports[0].name, kind, shape))
+    return model
+
+
+def with_second_input() -> onnx.ModelProto:
+    model = clean()
+    model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1]))
+    return model
+
+
+FLOAT = TensorProto.FLOAT
+BROKEN: Mapping[str, tuple[lint.Rule, Callable[[], onnx.ModelProto], str]] = {
+    "opset 20": (lint.opset_is_19, lambda: with_opset(20), r"opset \[20\]"),
+    "opset 17": (lint.opset_is_19, lambda: with_opset(17), r"opset \[17\]"),
+    "IR 11": (lint.ir_version_is_old_enough, lambda: with_ir_version(11), "IR version 11"),
+    "foreign import": (lint.only_the_default_domain, lambda: with_opset(1, "com.microsoft"), "com.microsoft"),
+    "foreign node": (
+        lint.only_the_default_domain,
+        with_foreign_node,
+        "com.microsoft",
+    ),
+    "own function": (lint.only_the_default_domain, with_function, "Mine"),
+    "nearest sampling": (
+        lint.grid_samples_are_bilinear_in_4d,
+        lambda: sampling(mode="nearest"),
+        "sample samples in mode nearest",
+    ),
+    "opset 20's word": (lint.grid_samples_are_bilinear_in_4d, lambda: sampling(mode="linear"), "mode linear"),
+    "zero padding": (lint.grid_samples_are_bilinear_in_4d, lambda: sampling(padding_mode="zeros"), "border"),
+    "aligned corners": (lint.grid_samples_are_bilinear_in_4d, lambda: sampling(align_corners=1), "corners"),
+    "5-D sampling": (lint.grid_samples_are_bilinear_in_4d, in_five_dimensions, r"\[5, 4\] dimensions"),
+    "double constant": (lint.no_double, with_double_constant, "half is float64"),
+    "double on the way": (
+        lint.no_double,
+        lambda: with_node(helper.make_node("Cast", ["image"], ["wide"], to=TensorProto.DOUBLE)),
+        "wide is float64",
+    ),
+    "float16 input": (
+        lint.interface_is_the_contract,
+        lambda: with_port("input", TensorProto.FLOAT16, ["batch", 3, 32, 32]),
+        "image is not float32",
+    ),
+    "open tile": (
+        lint.interface_is_the_contract,
+        lambda: with_port("input", FLOAT, ["batch", 3, "height", "width"]),
+        "fixed T",
+    ),
+    "two classes": (
+        lint.interface_is_the_contract,
+        lambda: with_port("output", FLOAT, ["batch", 2, 32, 32]),
+        "fixed T",
+    ),
+    "other name": (
+        lint.interface_is_the_contract,
+        lambda: with_port("output", FLOAT, ["batch", 1, 32, 32], "logits"),
+        "logits",
+    ),
+    "second input": (lint.interface_is_the_contract, with_second_input, "more"),
+} | {
+    f"{operator} left": (
+        lint.no_barred_operator,
+        functools.partial(with_barred, operator),
+        f"left is a {operator}",
+    )
+    for operator in lint.BARRED
+}
+
+
+def test_the_clean_graph_passes_every_rule() -> None:
+    assert lint.findings(clean()) == []
+    lint.require_clean(clean())
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_graph_is_found_by_its_rule_and_refused_in_one_line(name: str) -> None:
+    rule, build, words = BROKEN[name]
+    model = build()
+    found = list(rule(model))
+    assert len(found) == 1
+    with pytest.raises(ExportError, match=words) as caught:
+        lint.require_clean(model)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_rule_has_a_graph_that_breaks_it() -> None:
+    assert {rule for rule, _, _ in BROKEN.values()} == set(lint.RULES)
+
+
+def test_an_exported_student_passes_every_rule(graph: ExportedGraph) -> None:
+    assert lint.findings(graph.model) == []

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kda_edge.errors import ParityError
+from kda_edge.export.parity import BUDGET_MAX_ABS, measured_parity, require_parity, worst_tile
+from kda_edge.export.tiles import Tile
+from kda_edge.manifest import Parity
+
+Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+TILES = [Tile(f"tile {i}", np.full((3, 4, 4), i / 10, np.float32)) for i in range(5)]
+
+
+def reference(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probability is the first band: 0, 0.1, 0.2 ..."""
+    return np.array(tiles[:, :1])
+
+
+def off_by(difference: float, *, on: int, where: tuple[int, int] = (1, 2)) -> Answer:
+    """The reference but for one pixel of one tile."""
+
+    def answer(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        out = reference(tiles).astype(np.float64)
+        out[tiles[:, 0, 0, 0] == np.float32(on / 10), 0, where[0], where[1]] += difference
+        return out.astype(np.float32)
+
+    return answer
+
+
+def measure(graph: Answer, against: Answer = reference, threshold: float = 0.5) -> Parity:
+    return measured_parity(graph, against, TILES, threshold=threshold, versions={"torch": "2"})
+
+
+def test_equal_answers_have_no_distance_and_full_agreement() -> None:
+    parity = measure(reference)
+    assert [(tile.max_abs, tile.mean_abs, tile.agreement) for tile in parity.tiles] == [(0, 0, 1)] * 5
+    assert [tile.tile for tile in parity.tiles] == [tile.name for tile in TILES]
+    assert [tile.sha256 for tile in parity.tiles] == [tile.sha256 for tile in TILES]
+    assert (parity.budget_max_abs, parity.versions) == (BUDGET_MAX_ABS, {"torch": "2"})
+    require_parity(parity)
+
+
+def test_figures_are_those_of_one_wrong_pixel_in_sixteen() -> None:
+    parity = measure(off_by(0.25, on=3))
+    worst = worst_tile(parity)
+    assert worst.tile == "tile 3"
+    assert worst.max_abs == pytest.approx(0.25, abs=2e-6)
+    assert worst.mean_abs == pytest.approx(0.25 / 16, abs=2e-6)
+    assert worst.agreement == pytest.approx(15 / 16, abs=2e-6)  # 0.3 + 0.25 passes the threshold
+    assert [tile.max_abs for tile in parity.tiles if tile.tile != "tile 3"] == [0] * 4
+
+
+def test_a_tile_beyond_the_budget_is_named_in_one_line() -> None:
+    with pytest.raises(ParityError, match=r"0\.25.*'tile 3'.*nothing was written") as caught:
+        require_parity(measure(off_by(0.25, on=3)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("difference", "holds"), [(0.99e-4, True), (1.02e-4, False)])
+def test_the_budget_is_one_in_ten_thousand(difference: float, holds: bool) -> None:
+    assert measure(off_by(difference, on=0)).holds is holds
+
+
+@pytest.mark.parametrize("difference", [1e-9, 3.2e-7, 1.2e-6, 5.05e-5])
+def test_figures_are_rounded_up_to_whole_steps_never_down(difference: float) -> None:
+    figure = measure(off_by(difference, on=0)).max_abs
+    assert difference <= figure < difference + 1e-6
+    assert figure * 1e6 == pytest.approx(round(figure * 1e6), abs=1e-9)
+
+
+def test_a_graph_that_is_wrong_only_in_a_batch_is_found() -> None:
+    def wrong_in_a_batch(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        return reference(tiles)[::-1] if len(tiles) > 1 else reference(tiles)
+
+    parity = measure(wrong_in_a_batch)
+    assert parity.max_abs == pytest.approx(0.2, abs=2e-6)
+    assert not parity.holds
+
+
+def test_a_graph_that_is_wrong_only_alone_is_found() -> None:
+    def wrong_alone(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(reference(tiles) + np.float32(0.1) * (len(tiles) == 1))
+
+    assert not measure(wrong_alone).holds
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -0.01, 1.01], ids=str)
+@pytest.mark.parametrize("who", ["graph", "reference"])
+def test_an_answer_that_is_no_probability_is_refused_though_both_agree(value: float, who: str) -> None:
+    def broken(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.full_like(tiles[:, :1], value)
+
+    with pytest.raises(ParityError, match="no probability"):
+        measure(broken, broken if who == "reference" else reference)
+
+
+def test_an_answer_of_another_shape_is_refused() -> None:
+    with pytest.raises(ParityError, match="shape"):
+        measure(lambda tiles: tiles[:, :1, ::2])
+    with pytest.raises(ParityError, match="shape"):
+        measure(lambda tiles: tiles[:1, :1])
