@@ -130,7 +130,3 @@ def _json_from_report(report: ExportReport) -> str:
         "notes": list(report.notes),
     }
     return json.dumps(facts)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

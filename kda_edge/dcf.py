@@ -66,7 +66,8 @@ class DcfDecoder(nn.Module):
         weighted = [share * x for share, x in zip(shares, unified, strict=True)]
         fused = weighted[2] + self.UP4(weighted[3])
         fused = weighted[1] + self.UP3(fused)
-        return weighted[0] + self.UP2(fused)
+        finest: Tensor = weighted[0] + self.UP2(fused)
+        return finest
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Return the landslide logit (landslide minus background), (B, 1, H, W).

@@ -31,7 +31,7 @@ class DySample(nn.Module):
         self.scale = scale
         self.offset = nn.Conv2d(channels, 2 * GROUPS * scale * scale, kernel_size=1)
         nn.init.normal_(self.offset.weight, std=0.001)
-        nn.init.zeros_(self.offset.bias)
+        nn.init.zeros_(self.offset.get_parameter("bias"))
         self.register_buffer("init_pos", subpixel_centres(scale))
 
     def positions(self, x: Tensor) -> Tensor:

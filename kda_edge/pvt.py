@@ -98,7 +98,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, grid_hw: tuple[int, int]) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
         x = x + self.drop_path(self.attn(self.norm1(x), grid_hw))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
+        return out
 
 
 class PatchEmbed(nn.Module):
@@ -164,7 +165,7 @@ class PyramidVisionTransformer(nn.Module):
 
         Each stage is compared with its **own** stored grid. (The published code compares all four with stage 1's.)
         """
-        learned = self.get_parameter(f"pos_embed{stage + 1}")
+        learned: Tensor = self.get_parameter(f"pos_embed{stage + 1}")
         stored_hw = self.position_grids_hw[stage]
         learned = learned[:, learned.shape[1] - stored_hw[0] * stored_hw[1] :]
         if grid_hw == stored_hw:

@@ -1,5 +1,5 @@
 """`python -m kda_edge.train` is `kda-train`."""
 
-from kda_edge.train.cli import main
+from .cli import main
 
 raise SystemExit(main())

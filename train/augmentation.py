@@ -7,6 +7,7 @@ data sets than anything that rotation covers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,7 +51,7 @@ class Warp:
         half = self.crop_px / 2
         return int(np.ceil(np.abs(self.matrix).sum(axis=1).max() * half)) + 2
 
-    def apply(self, pixels: NDArray[np.generic], origin_xy: tuple[int, int], *, nearest: bool) -> NDArray[np.generic]:
+    def apply(self, pixels: NDArray[Any], origin_xy: tuple[int, int], *, nearest: bool) -> NDArray[Any]:
         """Cut the crop out of a window of the source whose upper left pixel is `origin_xy`.
 
         Beyond the window's border the source is reflected, as the runtime pads small scenes.
@@ -61,7 +62,7 @@ class Warp:
         shift = centre - self.matrix @ np.array([half, half])
         affine = np.hstack([self.matrix, shift[:, None]])
         flags = (cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
-        warped: NDArray[np.generic] = cv2.warpAffine(
+        warped: NDArray[Any] = cv2.warpAffine(
             pixels, affine, (self.crop_px, self.crop_px), flags=flags, borderMode=cv2.BORDER_REFLECT_101
         )
         return warped
@@ -100,4 +101,4 @@ def jitter_colour(image: NDArray[np.float32], rng: np.random.Generator, strength
     varied = (varied - mean) * contrast + mean
     grey = varied.mean(axis=2, keepdims=True)
     varied = np.clip((varied - grey) * saturation + grey, 0, 1) ** gamma
-    return varied.astype(np.float32)
+    return np.asarray(varied, np.float32)

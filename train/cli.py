@@ -67,9 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--crop-px", type=int, default=512, help="side of the training crops, a multiple of 32")
     add("--finish-px", type=int, help="side of the crops in the last --finish-epochs, and of the tiles in use")
     add("--finish-epochs", type=int, default=0)
-    rates = {"nargs": 2, "type": float, "metavar": ("FIRST", "LAST")}
-    add("--backbone-rate", default=(5e-6, 5e-9), help="learning rates; the paper's, for a distilled backbone", **rates)
-    add("--decoder-rate", default=(5e-4, 5e-6), **rates)
+    for name, default in (("backbone", (5e-6, 5e-9)), ("decoder", (5e-4, 5e-6))):
+        text = f"learning rates of the {name}; default: the paper's, {default[0]:g} to {default[1]:g}"
+        add(f"--{name}-rate", type=float, nargs=2, default=default, metavar=("FIRST", "LAST"), help=text)
     add("--warmup-epochs", type=int, default=0)
     add("--weight-decay", type=float, default=0.01)
     add("--clip-norm", type=float, default=0.0, help="largest gradient norm; 0: not limited")

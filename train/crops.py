@@ -93,8 +93,9 @@ class Crops(Dataset[tuple[Tensor, Tensor]]):
             return left + min(float(col), sample.width_px), top + min(float(row), sample.height_px)
         # Anywhere where the crop lies inside the image, or covers all of it where the image is smaller.
         half = self.crop_px / 2
-        x = rng.uniform(*sorted((half, sample.width_px - half)))
-        y = rng.uniform(*sorted((half, sample.height_px - half)))
+        x_low, x_high = sorted((half, sample.width_px - half))
+        y_low, y_high = sorted((half, sample.height_px - half))
+        x, y = rng.uniform(x_low, x_high), rng.uniform(y_low, y_high)
         return left + min(max(x, 0.0), sample.width_px), top + min(max(y, 0.0), sample.height_px)
 
     def _read(self, index: int, window_ltrb: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[np.uint8]]:

@@ -10,6 +10,7 @@ See docs/data.md for the TOML file.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,9 +24,9 @@ from .imagery import read_facts, read_mask, require_declared
 from .pairing import find_samples, split_samples
 from .source import SPLITS, Sample, Source
 
-try:
+if sys.version_info >= (3, 11):
     import tomllib
-except ModuleNotFoundError:  # Python 3.10
+else:
     import tomli as tomllib
 
 STRIP_PX: Final = 2048  # rows of a mask that are checked at a time

@@ -29,22 +29,21 @@ def find_samples(source: Source, root: Path) -> list[Sample]:
         raise DataError(f"source {source.name}: there is no folder {root}")
     if source.layout == "cas":
         regions = sorted(p for p in root.iterdir() if (p / "img").is_dir() and (p / "mask").is_dir())
-        places = [(region.name, region / "img", region / "mask", None) for region in regions]
+        places = [(region.name, region / "img", region / "mask") for region in regions]
         if not places:
             raise DataError(f"{root} has no region folders with img/ and mask/; is it the CAS layout?")
     else:
-        valid = root / source.valid if source.valid else None
-        places = [("", root / source.images, root / source.masks, valid)]
+        places = [("", root / source.images, root / source.masks)]
     group_of = _groups_from_index(source, root)
+    valid_of = _by_stem(root / source.valid) if source.valid else {}
     samples = []
-    for region, images, masks, valid_folder in places:
+    for region, images, masks in places:
         mask_of = _by_stem(masks)
-        valid_of = _by_stem(valid_folder) if valid_folder else {}
         for stem, image in _by_stem(images).items():
             if stem not in mask_of:
                 raise DataError(f"{image} has no mask {stem}.* in {masks}; add it, or move the image away")
-            if valid_folder and stem not in valid_of:
-                raise DataError(f"{image} has no valid mask {stem}.* in {valid_folder}")
+            if source.valid and stem not in valid_of:
+                raise DataError(f"{image} has no valid mask {stem}.* in {root / source.valid}")
             if group_of is not None and stem not in group_of:
                 raise DataError(f"{image} has no row in {root / source.index}; add one with {source.key} = {stem}")
             group = group_of[stem] if group_of is not None else (region or stem)

@@ -119,7 +119,7 @@ def segment(
                 # Before the backward pass: PyTorch's grid_sample crashes the process on positions that are NaN.
                 _require_finite(loss, epoch, last)
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
                 gradient_norm = torch.nn.utils.clip_grad_norm_(student.parameters(), config.clip_norm or math.inf)
                 _require_finite(gradient_norm, epoch, last)
                 optimizer.step()
@@ -184,7 +184,7 @@ def _batches(crops: Crops, config: SegmentConfig, device: torch.device) -> Itera
 
 def _parameter_groups(student: Student, config: SegmentConfig) -> list[dict[str, Any]]:
     """Backbone and decoder, each with and without decay: norms, biases and positions are not pulled to 0."""
-    groups = []
+    groups: list[dict[str, Any]] = []
     for module, name in ((student.encoder, "backbone"), (student.decoder, "decoder")):
         named = list(module.named_parameters())
         decayed = [p for key, p in named if p.ndim > 1 and "pos_embed" not in key]

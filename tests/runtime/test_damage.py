@@ -74,6 +74,16 @@ def test_a_damaged_block_in_the_middle_names_its_rows(
     assert "nothing was written" in message
 
 
+def test_a_jpeg_block_that_ends_too_early_is_not_filled_with_grey(tmp_path: Path, scene_at: Callable[..., Any]) -> None:
+    """Tiling rule 19: the decoder only warns of it."""
+    path = scene_at(tmp_path / "bad.tif", noise(), **LAYOUTS["jpeg"]).path
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 40] = b"\xff\xd9" * 20  # end of image, in the midst of a block
+    path.write_bytes(bytes(content))
+    assert "in rows" in refusal(path)
+
+
 def test_a_mask_sidecar_that_can_not_be_read_is_not_passed_over(tmp_path: Path, scene_at: Callable[..., Any]) -> None:
     valid = np.random.default_rng(1).random((300, 200)) < 0.5
     path = scene_at(tmp_path / "s.tif", noise(), valid=valid, mask="sidecar").path

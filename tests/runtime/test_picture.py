@@ -301,21 +301,24 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 
 MEASURE = """
-import resource
 import sys
 from pathlib import Path
 import rasterio
 from kda_edge.runtime.picture import write_picture
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak_kb():  # getrusage would count the process that started this one
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+before = peak_kb()
 with rasterio.Env(GDAL_CACHEMAX=32_000_000):
     write_picture(Path(sys.argv[1]), Path(sys.argv[1]), Path(sys.argv[2]), bands=(1, 2, 3))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(peak_kb() - before)
 """
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
 def test_memory_stays_far_below_the_raster(tmp_path: Path) -> None:
-    """A scene and a map of 3 x 64 MB each are drawn within 170 MB, the interpreter not counted."""
+    """A scene and a map of 3 x 64 MB each are drawn within 150 MB, the interpreter not counted."""
     side, block = 8_000, 512
     profile = {"driver": "GTiff", "height": side, "width": side, "count": 3, "dtype": "uint8", "crs": UTM}
     tiles = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate"}
@@ -327,4 +330,4 @@ def test_memory_stays_far_below_the_raster(tmp_path: Path) -> None:
             )
     command = [sys.executable, "-c", MEASURE, str(tmp_path / "big.tif"), str(tmp_path / "big.png")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert int(done.stdout) < 170_000
+    assert int(done.stdout) < 150_000
