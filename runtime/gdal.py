@@ -1,7 +1,9 @@
-"""How this room uses GDAL: a bounded cache, strict reads, no warning for scenes without a place on Earth."""
+"""How this room uses GDAL: a bounded cache, strict reads, warnings that are either ours to pass on or silenced."""
 
 from __future__ import annotations
 
+import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +21,15 @@ from rasterio.windows import Window
 # Whole rows are read once and written once, so the cache need only hold one row of blocks in flight. Unmeasured.
 CACHE_BYTES: Final = 32 * 2**20
 
+MOST_WARNINGS: Final = 8  # kept of one scene; a damaged file may warn with every block
+
 # rasterio 1.3's RasterioIOError is an OSError and no RasterioError, and CRSError is neither in any version.
 GDAL_ERRORS: Final = (RasterioError, RasterioIOError, CPLE_BaseError, CRSError)
 
 
 @contextmanager
 def gdal_session() -> Iterator[None]:
-    """Bound GDAL's block cache (which the whole process shares) and make damaged files fail instead of fill in.
+    """Bound GDAL's block cache (which the whole process shares) and have files that can't be read fail.
 
     The cache's former bound is restored at the end.
     """
@@ -33,13 +37,37 @@ def gdal_session() -> Iterator[None]:
     try:
         with rasterio.Env(
             GDAL_CACHEMAX=CACHE_BYTES,
-            GDAL_ERROR_ON_LIBJPEG_WARNING=True,  # else the missing part of a truncated JPEG block is grey
             GTIFF_IGNORE_READ_ERRORS=False,
             GDAL_TIFF_INTERNAL_MASK=True,
         ):
             yield
     finally:
         set_gdal_config("GDAL_CACHEMAX", cache_bytes)  # an enclosing Env does not restore it
+
+
+class _Listener(logging.Handler):
+    def __init__(self, heard: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._heard, self._thread = heard, threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = " ".join(record.getMessage().split())
+        if record.thread == self._thread and text not in self._heard and len(self._heard) < MOST_WARNINGS:
+            self._heard.append(text)
+
+
+@contextmanager
+def listening(heard: list[str]) -> Iterator[None]:
+    """Add to a list what GDAL warns of in this thread, each sentence once; rasterio tells it to its logger only.
+
+    A damaged JPEG block, for one, is a warning and some grey pixels, no error.
+    """
+    listener, log = _Listener(heard), logging.getLogger("rasterio")
+    log.addHandler(listener)
+    try:
+        yield
+    finally:
+        log.removeHandler(listener)
 
 
 def open_raster(path: Path, mode: str = "r", **profile: Any) -> Any:

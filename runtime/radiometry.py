@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from kda_edge.errors import UsageError
 from kda_edge.manifest import InputContract
 from kda_edge.predict import Engine
+
+LARGEST: Final = 1e30  # of a declared value: differences and quotients stay within float32
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class ValueMap:
     def __post_init__(self) -> None:
         if self.scene is not None:
             low, high = self.scene
-            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            if not -LARGEST <= low < high <= LARGEST:
                 raise UsageError(f"the value range {low:g} {high:g} is empty; give the least, then the largest value")
 
     def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -37,7 +39,7 @@ class ValueMap:
         low, high = self.model
         if self.scene is not None and self.scene != self.model:
             scale = (high - low) / (self.scene[1] - self.scene[0])
-            clipped = np.clip(values, *self.scene)  # first: infinity times a scale may be no number
+            clipped = np.clip(values, *self.scene)  # first, lest the product overflow
             values = (clipped - np.float32(self.scene[0])) * np.float32(scale) + np.float32(low)
         return np.clip(values, np.float32(low), np.float32(high))
 

@@ -18,7 +18,7 @@ from kda_edge.errors import SceneError
 from kda_edge.manifest import InputContract
 
 from .bands import choose_bands
-from .gdal import GDAL_ERRORS, one_line, open_raster, valid_mask
+from .gdal import GDAL_ERRORS, listening, one_line, open_raster, valid_mask
 
 MAP_BANDS: Final = ("class", "probability", "qa")  # what our own maps call their bands
 _COPY_AGAIN: Final = "the file is damaged or not fully copied; copy it again from its source"
@@ -34,6 +34,7 @@ class Scene:
         crs: as the file has it; None where it has none.
         transform: from (column, row) to the CRS, as the file has it; None where it has none.
         bands: 1-based numbers of the bands that the model gets, in its order.
+        warnings: what GDAL warned of while pixels were read; part of them may be made up.
     """
 
     def __init__(self, dataset: Any, path: Path, bands: tuple[int, int, int]) -> None:
@@ -43,6 +44,7 @@ class Scene:
         self.crs: Any = dataset.crs
         self.transform: Any = None if dataset.transform.is_identity else dataset.transform
         self.bands = bands
+        self.warnings: list[str] = []
         self._dataset = dataset
         self._all_valid = all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums)
         self._may_hold_nan = any(np.dtype(dataset.dtypes[band - 1]).kind == "f" for band in bands)
@@ -58,8 +60,9 @@ class Scene:
         """
         window = Window(col0, row0, col1 - col0, row1 - row0)
         try:
-            image = self._dataset.read(list(self.bands), window=window).transpose(1, 2, 0)
-            valid = valid_mask(self._dataset, window)
+            with listening(self.warnings):
+                image = self._dataset.read(list(self.bands), window=window).transpose(1, 2, 0)
+                valid = valid_mask(self._dataset, window)
         except GDAL_ERRORS as error:
             raise self._unreadable(row0, row1, error) from error
         if self._may_hold_nan:
@@ -77,7 +80,8 @@ class Scene:
         if self._all_valid:
             return np.ones((row1 - row0, self.width_px), np.bool_)
         try:
-            return valid_mask(self._dataset, Window(0, row0, self.width_px, row1 - row0))
+            with listening(self.warnings):
+                return valid_mask(self._dataset, Window(0, row0, self.width_px, row1 - row0))
         except GDAL_ERRORS as error:
             raise self._unreadable(row0, row1, error) from error
 

@@ -189,6 +189,8 @@ def _notes(
             f"{summary.failed_tiles} of {summary.tiles} tiles failed ({summary.first_failure.reason}); the map holds "
             f"what is known, {summary.unknown_px} px are unknown, and qa bit 8 marks where"
         )
+    if scene.warnings:
+        yield f"part of the scene may be damaged, GDAL warned while it was read ({'; '.join(scene.warnings)})"
     if summary.valid_px == 0:
         yield "the scene has no valid pixel"
     if polygons.area_m2 is None:

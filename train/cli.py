@@ -16,11 +16,13 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from kda_edge import __version__
 from kda_edge.errors import KdaEdgeError, MissingDependency, UsageError
 from kda_edge.manifest import PIXEL_TYPES, InputContract
+
+FRESH_BACKBONE_RATE: Final = 1e-4  # below, a note is printed; the bundled student's is 8e-4
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     add = segment.add_argument
     add("--out", type=Path, required=True, metavar="DIR", help="folder for best.pt, last.pt and the TensorBoard log")
     add("--resume", action="store_true", help="go on from last.pt in the folder")
-    add("--variant", default="base", help="nano, tiny, base (the paper's), large, xlarge or huge")
+    add("--variant", help="nano, tiny, base (the paper's), large, xlarge or huge; default: that of --init, else base")
     add("--init", default="", metavar="CKPT", help="start from this student instead of fresh weights")
     add("--epochs", type=int, default=200)
     add("--batch", type=int, default=16)
@@ -92,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--tile-px", type=int, help="instead of the checkpoint's")
     add("--device", default="auto")
     add("--json", type=Path, metavar="FILE", help="write the metrics there as well")
+    add("--record", action="store_true", help="write the metrics into the checkpoint, from where export takes them")
     evaluate.set_defaults(run=_evaluate)
 
     statistics = commands.add_parser("statistics", help="mean and std of the training imagery, for [input]")
@@ -142,14 +145,23 @@ def _load(options: argparse.Namespace, *, statistics: bool = False) -> Any:
 
 
 def _segment(options: argparse.Namespace, command: str) -> None:
+    from kda_edge.checkpoint import read_checkpoint
+
     from .augmentation import Augmentation
     from .config import SegmentConfig
     from .losses import LossWeights
     from .progress import ProgressBar
     from .segment import segment
 
+    variant = options.variant or (read_checkpoint(options.init).student.variant if options.init else "base")
+    if not options.init and options.backbone_rate[0] < FRESH_BACKBONE_RATE:
+        logging.warning(
+            "a backbone with fresh weights learns little at a rate of %g, which the paper gives for a distilled one; "
+            "consider --backbone-rate 5e-4 5e-6 --clip-norm 1, or start from a student with --init",
+            options.backbone_rate[0],
+        )
     config = SegmentConfig(
-        variant=options.variant,
+        variant=variant,
         init=options.init,
         epochs=options.epochs,
         batch=options.batch,
@@ -183,7 +195,7 @@ def _evaluate(options: argparse.Namespace, command: str) -> None:
     from .devices import resolve_device
     from .evaluate import evaluate
     from .progress import ProgressBar
-    from .report import table, write_json
+    from .report import record_metrics, table, write_json
     from .segment import EVALUATION_OVERLAP
 
     checkpoint = read_checkpoint(options.ckpt)
@@ -211,6 +223,9 @@ def _evaluate(options: argparse.Namespace, command: str) -> None:
         )
     counts = evaluation.counts(threshold)
     print(table(counts))
+    if options.record:
+        measured = {f"{options.split} {name}": value.as_dict() for name, value in counts.items()}
+        record_metrics(options.ckpt, measured)
     if options.json:
         write_json(
             options.json,

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kda_edge.checkpoint import read_content, write_content
+from kda_edge.errors import UsageError
 from kda_edge.metrics import ConfusionCounts
 
 COLUMNS = ("iou", "precision", "recall", "f1", "mean_iou", "overall_accuracy")
@@ -23,6 +25,20 @@ def table(counts: Mapping[str, ConfusionCounts]) -> str:
         cells = [f"{metrics.get(column, math.nan):.3f}".replace("nan", "-") for column in COLUMNS]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def record_metrics(path: Path, measured: Mapping[str, dict[str, float]]) -> None:
+    """Write metrics into a checkpoint's training record, atomically; its weights and all else stay.
+
+    Raises:
+        UsageError: a published state dict, which has no record.
+    """
+    content = dict(read_content(path))
+    record = content.get("training")
+    if not isinstance(record, dict):
+        raise UsageError(f"{path.name} is a bare state dict and has no training record; leave --record out")
+    content["training"] = {**record, "metrics": {**record["metrics"], **measured}}
+    write_content(path, content)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

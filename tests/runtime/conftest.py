@@ -45,7 +45,10 @@ def make_manifest() -> Callable[..., Manifest]:
 
 @pytest.fixture(scope="session")
 def make_model(tmp_path_factory: pytest.TempPathFactory, make_manifest: Callable[..., Manifest]) -> Callable[..., Path]:
-    """An ONNX model whose probability is `offset + scale * band 1`; its manifest by keyword, or as text, or None."""
+    """An ONNX model whose probability is `offset + scale * band 1`; its manifest by keyword, or as text, or None.
+
+    One that `breaks` opens well and fails when it runs.
+    """
     folder = tmp_path_factory.mktemp("models")
     numbers = itertools.count()
 
@@ -56,11 +59,13 @@ def make_model(tmp_path_factory: pytest.TempPathFactory, make_manifest: Callable
         manifest: str | None = "",
         shape: tuple[Any, ...] | None = None,
         names: tuple[str, str] = ("image", "probability"),
+        breaks: bool = False,
         **fields: Any,
     ) -> Path:
         facts = make_manifest(**fields)
         n, c, h, w = shape or ("N", 3, facts.tile_px, facts.tile_px)
-        constants = {"first": np.array([0]), "scale": np.float32(scale), "offset": np.float32(offset)}
+        band = np.array([3 if breaks else 0])  # the fourth band is not there, which shows when the graph runs
+        constants = {"first": band, "scale": np.float32(scale), "offset": np.float32(offset)}
         graph = helper.make_graph(
             [
                 helper.make_node("Gather", [names[0], "first"], ["band"], axis=1),

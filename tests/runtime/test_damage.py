@@ -10,7 +10,8 @@ import pytest
 import rasterio
 
 from kda_edge.errors import SceneError
-from kda_edge.manifest import InputContract
+from kda_edge.manifest import InputContract, Manifest
+from kda_edge.runtime import Segmenter
 from kda_edge.runtime.gdal import CACHE_BYTES, gdal_session
 from kda_edge.runtime.scene import open_scene
 
@@ -74,14 +75,29 @@ def test_a_damaged_block_in_the_middle_names_its_rows(
     assert "nothing was written" in message
 
 
-def test_a_jpeg_block_that_ends_too_early_is_not_filled_with_grey(tmp_path: Path, scene_at: Callable[..., Any]) -> None:
-    """Tiling rule 19: the decoder only warns of it."""
-    path = scene_at(tmp_path / "bad.tif", noise(), **LAYOUTS["jpeg"]).path
+@pytest.mark.parametrize("kind", ["tif", "jpg"])
+def test_a_jpeg_block_that_ends_too_early_is_noted(
+    tmp_path: Path, scene_at: Callable[..., Any], make_manifest: Callable[..., Manifest], kind: str
+) -> None:
+    """The decoder fills it with grey and only warns; so do we, but never in silence."""
+    path = tmp_path / f"bad.{kind}"
+    if kind == "tif":
+        scene_at(path, noise(), **LAYOUTS["jpeg"])
+    else:
+        scene_at(path, noise(), driver="JPEG", crs=None, transform=None)
+
+    def notes() -> tuple[str, ...]:
+        segmenter = Segmenter(lambda tiles: tiles[:, :1] / 255, make_manifest())
+        return segmenter.predict_scene(path, min_area=1e6).notes
+
+    assert not any("damaged" in note for note in notes())
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 40] = b"\xff\xd9" * 20  # end of image, in the midst of a block
     path.write_bytes(bytes(content))
-    assert "in rows" in refusal(path)
+    (note,) = (note for note in notes() if "damaged" in note)
+    assert "premature end of data segment" in note
+    assert "\n" not in note
 
 
 def test_a_mask_sidecar_that_can_not_be_read_is_not_passed_over(tmp_path: Path, scene_at: Callable[..., Any]) -> None:

@@ -102,10 +102,16 @@ def test_a_graph_that_is_not_what_its_manifest_says_is_refused(
     assert "manifest asks for" in refusal(make_model(**graph), ArtifactError)
 
 
-def test_a_refusal_of_onnx_runtime_is_an_engine_error(make_model: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("fault", ["wrong shape", "breaks"])
+def test_a_failure_of_onnx_runtime_is_an_engine_error_and_prints_nothing(
+    make_model: Callable[..., Path], capfd: pytest.CaptureFixture[str], fault: str
+) -> None:
+    engine = open_engine(make_model(breaks=fault == "breaks"))
+    side_px = 32 if fault == "breaks" else 8
     with pytest.raises(EngineError) as caught:
-        open_engine(make_model())(np.zeros((1, 3, 8, 8), np.float32))
+        engine(np.zeros((1, 3, side_px, side_px), np.float32))
     assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_bundled_student_opens_without_a_path() -> None:

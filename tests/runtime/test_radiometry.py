@@ -31,6 +31,11 @@ def test_a_declared_range_maps_linearly_onto_the_models_and_clips(
     assert mapped.dtype == np.float32
 
 
+def test_values_far_outside_a_declared_range_are_clipped_without_overflow() -> None:
+    values = np.array([3e38, -3e38, np.inf, -np.inf], np.float32)
+    np.testing.assert_array_equal(ValueMap((0, 1e-3), (0, 255))(values), np.array([255, 0, 255, 0], np.float32))
+
+
 def test_a_pixel_maps_the_same_whatever_surrounds_it() -> None:
     """Tiling rule 8."""
     value_map = ValueMap((0, 10000), (0, 255))
@@ -39,7 +44,7 @@ def test_a_pixel_maps_the_same_whatever_surrounds_it() -> None:
     assert value_map(dark)[0, 0, 1, 1] == value_map(bright)[0, 0, 1, 1]
 
 
-@pytest.mark.parametrize("value_range", [(1, 1), (5, 2), (0, float("inf")), (float("nan"), 1)], ids=str)
+@pytest.mark.parametrize("value_range", [(1, 1), (5, 2), (0, float("inf")), (float("nan"), 1), (0, 1e300)], ids=str)
 def test_an_empty_or_endless_range_is_refused(value_range: tuple[float, float]) -> None:
     with pytest.raises(UsageError, match="value range"):
         with_values_mapped(lambda tiles: tiles, InputContract(), value_range)

@@ -190,12 +190,16 @@ def test_the_command_trains_evaluates_and_writes_what_it_measured(
     assert capsys.readouterr().out.strip() == str(tmp_path / "run" / "best.pt")
     result = tmp_path / "metrics.json"
     ckpt = str(tmp_path / "run" / "best.pt")
-    assert main(["evaluate", "--ckpt", ckpt, "--data", str(folders), "--split", "test", "--json", str(result)]) == 0
+    judge = ["evaluate", "--ckpt", ckpt, "--data", str(folders), "--split", "test", "--json", str(result)]
+    assert main([*judge, "--record"]) == 0
     assert "| group | IoU | precision | recall | F1 | mIoU | OA |" in capsys.readouterr().out
     content = json.loads(result.read_text())
     assert content["checkpoint_sha256"] == weights_digest(read_checkpoint(ckpt).student)
     assert sum(count for name, count in content["images"].items() if "/" in name) == 2
     assert content["pixels"]["scars"] > 0
+    recorded = read_checkpoint(ckpt).training.metrics
+    assert recorded["test scars"] == content["metrics"]["scars"]
+    assert any(name.startswith("val ") for name in recorded)
     assert main([*run, "--crop-px", "32"]) == 1  # a run is in the way
     assert "kda-train: " in capsys.readouterr().err
 
@@ -230,6 +234,18 @@ def test_each_mistake_has_one_line_and_leaves_nothing(
     assert error.startswith("kda-train: ")
     assert message in error
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_fine_tuning_takes_the_variant_of_the_student_that_it_starts_from(
+    folders: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = ["segment", "--data", str(folders), "--epochs", "1", "--crop-px", "32", "--workers", "0"]
+    assert main([*run, "--variant", "nano", "--out", str(tmp_path / "fresh")]) == 0
+    assert "a backbone with fresh weights learns little at a rate of 5e-06" in caplog.text
+    caplog.clear()
+    assert main([*run, "--init", str(tmp_path / "fresh" / "best.pt"), "--out", str(tmp_path / "tuned")]) == 0
+    assert read_checkpoint(tmp_path / "tuned" / "best.pt").student.variant == "nano"
+    assert "learns little" not in caplog.text
 
 
 def test_statistics_are_those_of_the_training_pixels(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
