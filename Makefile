@@ -6,6 +6,7 @@
 #   make lint      ruff                 (installs first)
 #   make types     mypy over what ships (installs first)
 #   make check     lint, types and test
+#   make test-lean the runtime's tests, without torch: make test-lean PYTHON=python3.10
 #
 # PYTHON, VENV, DEMO_VENV and DEMO_OUT can be set: make install PYTHON=python3.12 VENV=.venv312
 
@@ -13,14 +14,16 @@ PYTHON ?= python3
 VENV ?= .venv
 DEMO_VENV ?= .venv-demo
 DEMO_OUT ?= demo
+LEAN_VENV ?= .venv-lean
 PYTEST_ARGS ?=
 
 SCENE := runtime/bundled/example_scene.tif
 SHIPPED := build/shipped
+TORCH_FREE_CORE_TESTS := $(patsubst %,tests/core/test_%.py,tiles blend nodata predict predict_failures)
 LEAN_SOURCES := pyproject.toml $(wildcard kda_edge/*.py runtime/*.py runtime/bundled/*.onnx)
 
 .DEFAULT_GOAL := help
-.PHONY: help install check lint types test demo clean
+.PHONY: help install check lint types test test-lean demo clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -50,6 +53,12 @@ types: install
 
 test: install
 	$(VENV)/bin/pytest $(PYTEST_ARGS)
+
+# An environment of its own each time: the oldest Python counts as much as the newest.
+test-lean:
+	$(PYTHON) -m venv --clear $(LEAN_VENV)
+	$(LEAN_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable . 'pytest>=8.2' 'hypothesis>=6.100'
+	$(LEAN_VENV)/bin/pytest tests/runtime $(TORCH_FREE_CORE_TESTS) $(PYTEST_ARGS)
 
 demo: $(DEMO_VENV)/.installed
 	$(DEMO_VENV)/bin/kda-infer $(SCENE) -o $(DEMO_OUT)

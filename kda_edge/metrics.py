@@ -6,6 +6,7 @@ The paper's tables mix landslide values with means over both classes; here every
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -124,11 +125,21 @@ class ProbabilityHistogram:
             tn=int(self.background[:first].sum()),
         )
 
-    def best_threshold(self) -> float:
-        """Return the threshold with the highest landslide IoU, a hundredth from 0.05 to 0.95; 0.5 where no truth is."""
-        if not self.landslide.any():
-            return 0.5
-        return max((k / 100 for k in range(5, 96)), key=lambda threshold: self.counts_at(threshold).iou)
+
+def mean_iou_at(histograms: Sequence[ProbabilityHistogram], threshold: float) -> float:
+    """Return the mean over the histograms of landslide IoU, 0..1; those without landslide are left out; NaN if all are.
+
+    With one histogram a data set, each has the same say, however many pixels it has.
+    """
+    ious = [histogram.counts_at(threshold).iou for histogram in histograms if histogram.landslide.any()]
+    return sum(ious) / len(ious) if ious else math.nan
+
+
+def best_threshold(histograms: Sequence[ProbabilityHistogram]) -> float:
+    """Return the threshold with the highest `mean_iou_at`, a hundredth from 0.05 to 0.95; 0.5 where no landslide is."""
+    if not any(histogram.landslide.any() for histogram in histograms):
+        return 0.5
+    return max((k / 100 for k in range(5, 96)), key=lambda threshold: mean_iou_at(histograms, threshold))
 
 
 def _ratio(part: int, whole: int) -> float:

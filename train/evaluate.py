@@ -32,12 +32,12 @@ class Evaluation:
 
     histograms: dict[str, ProbabilityHistogram]
 
-    def overall(self) -> ProbabilityHistogram:
-        """Return the counts of all groups together."""
-        total = ProbabilityHistogram()
-        for histogram in self.histograms.values():
-            total.merge(histogram)
-        return total
+    def by_source(self) -> list[ProbabilityHistogram]:
+        """Return the counts of each source, its groups together."""
+        sources: dict[str, ProbabilityHistogram] = {}
+        for name, histogram in self.histograms.items():
+            sources.setdefault(name.split("/")[0], ProbabilityHistogram()).merge(histogram)
+        return list(sources.values())
 
     def counts(self, threshold: float) -> dict[str, ConfusionCounts]:
         """Return the confusion of each group, of each source with several groups, and of everything (`all`)."""

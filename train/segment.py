@@ -28,7 +28,7 @@ from kda_edge.checkpoint import (
 )
 from kda_edge.errors import MissingDependency, TrainingError
 from kda_edge.manifest import TrainingRecord
-from kda_edge.metrics import ConfusionCounts
+from kda_edge.metrics import ConfusionCounts, best_threshold, mean_iou_at
 from kda_edge.student import Student
 
 from .config import SegmentConfig
@@ -56,8 +56,8 @@ def segment(
     """Train a student and return the path of its best checkpoint.
 
     After each epoch `out` holds `last.pt` (student and state to resume from) and `best.pt` (student with the best
-    landslide IoU on the val groups; without such groups, the latest). Both are written atomically: a run that is
-    killed loses at most the epoch that it was in. The TensorBoard log lies in the same folder.
+    landslide IoU on the val groups, mean over sources; without such groups, the latest). Both are written atomically:
+    a run that is killed loses at most the epoch that it was in. The TensorBoard log lies in the same folder.
 
     Args:
         config: settings.
@@ -134,8 +134,8 @@ def segment(
 
             with average.applied():
                 evaluation = _evaluate_val(student, data, config, device)
-                threshold = evaluation.overall().best_threshold()
-                counts = evaluation.overall().counts_at(threshold)
+                threshold = best_threshold(evaluation.by_source())
+                val_iou = mean_iou_at(evaluation.by_source(), threshold)
                 checkpoint = _checkpoint(
                     student,
                     data,
@@ -145,10 +145,11 @@ def segment(
                     command=command,
                     epochs=epoch + 1,
                 )
-            for name, value in counts.as_dict().items():
-                writer.add_scalar(f"val/{name}", value, epoch + 1)
+            for group, counts in evaluation.counts(threshold).items():
+                for name, value in counts.as_dict().items():
+                    writer.add_scalar(f"val {group}/{name}", value, epoch + 1)
             writer.flush()
-            iou = counts.iou if math.isfinite(counts.iou) else 0.0
+            iou = val_iou if math.isfinite(val_iou) else 0.0
             if iou >= best_iou or not data.samples["val"]:
                 best_iou = iou
                 write_checkpoint(best, checkpoint)

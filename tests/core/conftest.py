@@ -6,9 +6,12 @@ import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 GOLDEN = Path(__file__).parents[2] / "../shared/golden"
 
@@ -34,6 +37,8 @@ def fill(golden: Path) -> ModuleType:
 @pytest.fixture(scope="session")
 def published_state(golden: Path, fill: ModuleType) -> dict[str, dict[str, torch.Tensor]]:
     """A state dict with the published keys and shapes, by variant."""
+    import torch  # here, so that the torch-free half of the core is tested where there is no torch
+
     shapes = json.loads((golden / "state_dict_shapes.json").read_text())
     return {
         variant: {key: torch.from_numpy(value) for key, value in fill.fill_state(keys).items()}

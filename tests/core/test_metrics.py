@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from kda_edge.metrics import ConfusionCounts, ProbabilityHistogram
+from kda_edge.metrics import ConfusionCounts, ProbabilityHistogram, best_threshold, mean_iou_at
 
 
 def _case(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -74,14 +74,26 @@ def test_pixels_that_are_not_judged_do_not_count() -> None:
     assert histogram.counts_at(0.5) == _slow_counts(probability[:10], truth[:10], 0.5)
 
 
-def test_best_threshold_is_the_best_of_all_hundredths() -> None:
+def test_best_threshold_gives_each_histogram_the_same_say() -> None:
+    """Against every hundredth, pixel by pixel, on two worlds of different size and brightness."""
     rng = np.random.default_rng(2)
-    truth = rng.random((100, 100)) < 0.2
-    probability = np.clip(0.25 + 0.2 * truth + 0.1 * rng.standard_normal((100, 100)), 0, 1).astype(np.float32)
-    histogram = ProbabilityHistogram()
-    histogram.add(probability, truth, np.ones_like(truth))
-    ious = {k / 100: _slow_counts(probability, truth, k / 100).iou for k in range(5, 96)}
-    assert ious[histogram.best_threshold()] == max(ious.values())
+    worlds, histograms = [], []
+    for side, level in ((100, 0.25), (30, 0.6)):
+        truth = rng.random((side, side)) < 0.2
+        probability = np.clip(level + 0.2 * truth + 0.1 * rng.standard_normal((side, side)), 0, 1).astype(np.float32)
+        histogram = ProbabilityHistogram()
+        histogram.add(probability, truth, np.ones_like(truth))
+        worlds.append((probability, truth))
+        histograms.append(histogram)
+    for chosen in ([0], [1], [0, 1]):
+        means = {
+            k / 100: sum(_slow_counts(*worlds[i], k / 100).iou for i in chosen) / len(chosen) for k in range(5, 96)
+        }
+        found = best_threshold([histograms[i] for i in chosen])
+        assert means[found] == pytest.approx(max(means.values()))
+        assert mean_iou_at([histograms[i] for i in chosen], found) == pytest.approx(means[found])
+    empty = ProbabilityHistogram()
+    assert mean_iou_at([*histograms, empty], 0.4) == mean_iou_at(histograms, 0.4)
 
 
 def test_undefined_metrics_are_left_out_instead_of_being_perfect_or_zero() -> None:
@@ -89,4 +101,5 @@ def test_undefined_metrics_are_left_out_instead_of_being_perfect_or_zero() -> No
     assert math.isnan(nothing.iou)
     assert nothing.as_dict() == {"overall_accuracy": 1.0}
     assert ConfusionCounts(fn=5, tn=5).as_dict()["iou"] == 0.0
-    assert ProbabilityHistogram().best_threshold() == 0.5
+    assert best_threshold([ProbabilityHistogram()]) == 0.5
+    assert math.isnan(mean_iou_at([ProbabilityHistogram()], 0.5))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import logging
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import rasterio
 from kda_edge.errors import SceneError
 from kda_edge.manifest import InputContract, Manifest
 from kda_edge.runtime import Segmenter
-from kda_edge.runtime.gdal import CACHE_BYTES, gdal_session
+from kda_edge.runtime.gdal import CACHE_BYTES, MOST_WARNINGS, gdal_session, listening
 from kda_edge.runtime.scene import open_scene
 
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -98,6 +100,19 @@ def test_a_jpeg_block_that_ends_too_early_is_noted(
     (note,) = (note for note in notes() if "damaged" in note)
     assert "premature end of data segment" in note
     assert "\n" not in note
+
+
+def test_a_scene_hears_each_warning_of_its_own_thread_once_and_no_more_than_a_few() -> None:
+    heard: list[str] = []
+    log = logging.getLogger("rasterio._err")
+    with listening(heard):
+        other = threading.Thread(target=log.warning, args=("another scene's",))
+        other.start()
+        other.join()
+        for number in (1, 1, *range(2, 50)):
+            log.warning("block %d\nis damaged", number)
+    log.warning("too late")
+    assert heard == [f"block {number} is damaged" for number in range(1, MOST_WARNINGS + 1)]
 
 
 def test_a_mask_sidecar_that_can_not_be_read_is_not_passed_over(tmp_path: Path, scene_at: Callable[..., Any]) -> None:

@@ -61,7 +61,7 @@ def test_a_student_learns_scars_that_it_never_saw(data: DataSet, tmp_path: Path)
     evaluation = evaluate(
         checkpoint.student, data.samples["test"], data.input, tile_px=32, overlap_px=8, device=torch.device("cpu")
     )
-    assert evaluation.overall().counts_at(checkpoint.threshold).iou > 0.6
+    assert evaluation.by_source()[0].counts_at(checkpoint.threshold).iou > 0.6
     record = checkpoint.training
     assert (record.command, record.seed, checkpoint.tile_px) == ("kda-train segment", 0, 32)
     assert record.data == tuple(data.groups("train"))
