@@ -66,11 +66,18 @@ def test_at_size_changes_nothing_but_the_stored_grid(nano: Student) -> None:
     assert all(torch.equal(value, nano.state_dict()[key]) for key, value in before.items())
 
 
-def test_gradients_reach_every_weight(nano: Student) -> None:
-    nano.zero_grad()
-    nano(torch.randn(1, 3, 64, 64)).square().mean().backward()
-    without = [name for name, p in nano.named_parameters() if p.grad is None or not p.grad.any()]
-    assert without == []
+def test_gradients_reach_every_weight() -> None:
+    """Over several draws of the weights: in `nano` a gate has two hidden units, which one draw may all switch off."""
+    without: set[str] | None = None
+    for seed in range(6):
+        torch.manual_seed(seed)
+        student = Student("nano").eval()
+        for parameter in student.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        student(torch.randn(2, 3, 64, 64)).square().mean().backward()
+        still = {name for name, p in student.named_parameters() if p.grad is None or not p.grad.any()}
+        without = still if without is None else without & still
+    assert without == set()
 
 
 def test_an_unknown_variant_is_named() -> None:
@@ -117,6 +124,6 @@ def test_stochastic_depth_rests_in_eval_mode_and_keeps_the_mean_in_training() ->
     x = torch.ones(20_000, 1, 1)
     torch.manual_seed(4)
     kept = drop.train()(x)
-    assert set(kept.flatten().tolist()) == {0.0, pytest.approx(4 / 3)}
+    torch.testing.assert_close(kept.unique(), torch.tensor([0.0, 4 / 3]))
     assert float(kept.mean()) == pytest.approx(1.0, abs=0.02)
     assert torch.equal(drop.eval()(x), x)
