@@ -58,7 +58,7 @@ def accuracy_table(result: Mapping[str, Any]) -> str:
         "| held-out group | images | Mpx | IoU | precision | recall | F1 | mIoU | OA |",
         "|---|" + "---:|" * (len(columns) + 2),
     ]
-    for name, metrics in result["metrics"].items():
+    for name, metrics in sorted(result["metrics"].items(), key=lambda item: (item[0] == "all", item[0])):
         images = result["images"][name] or sum(n for g, n in result["images"].items() if _below(g, name))
         cells = [f"{metrics[column]:.3f}" if column in metrics else "-" for column in columns]
         lines.append(f"| {name} | {images} | {result['pixels'][name] / 1e6:.2f} | " + " | ".join(cells) + " |")
@@ -89,8 +89,7 @@ def _below(group: str, name: str) -> bool:
 
 TABLES: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = MappingProxyType(
     {
-        "student_nano_test": accuracy_table,
-        "student_nano_val": accuracy_table,
+        "student_nano": accuracy_table,
         "folded_head": folded_head_table,
     }
 )

@@ -90,11 +90,15 @@ def _parser() -> argparse.ArgumentParser:
     add = evaluate.add_argument
     add("--ckpt", type=Path, required=True)
     add("--split", choices=("train", "val", "test"), default="test")
-    add("--threshold", type=float, help="instead of the checkpoint's")
+    choice = evaluate.add_mutually_exclusive_group()
+    choice.add_argument("--threshold", type=float, help="instead of the checkpoint's")
+    choice.add_argument(
+        "--tune-threshold", action="store_true", help="the one with the best landslide IoU here, mean over sources"
+    )
     add("--tile-px", type=int, help="instead of the checkpoint's")
     add("--device", default="auto")
     add("--json", type=Path, metavar="FILE", help="write the metrics there as well")
-    add("--record", action="store_true", help="write the metrics into the checkpoint, from where export takes them")
+    add("--record", action="store_true", help="write metrics and threshold into the checkpoint, for export")
     evaluate.set_defaults(run=_evaluate)
 
     statistics = commands.add_parser("statistics", help="mean and std of the training imagery, for [input]")
@@ -191,6 +195,7 @@ def _segment(options: argparse.Namespace, command: str) -> None:
 
 def _evaluate(options: argparse.Namespace, command: str) -> None:
     from kda_edge.checkpoint import read_checkpoint, weights_digest
+    from kda_edge.metrics import best_threshold
 
     from .devices import resolve_device
     from .evaluate import evaluate
@@ -221,11 +226,13 @@ def _evaluate(options: argparse.Namespace, command: str) -> None:
             device=device,
             progress=lambda done, total: progress("images", done, total),
         )
+    if options.tune_threshold:
+        threshold = best_threshold(evaluation.by_source())
     counts = evaluation.counts(threshold)
-    print(table(counts))
+    print(f"threshold {threshold}\n{table(counts)}")
     if options.record:
         measured = {f"{options.split} {name}": value.as_dict() for name, value in counts.items()}
-        record_metrics(options.ckpt, measured)
+        record_metrics(options.ckpt, threshold, measured)
     if options.json:
         write_json(
             options.json,

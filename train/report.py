@@ -27,8 +27,8 @@ def table(counts: Mapping[str, ConfusionCounts]) -> str:
     return "\n".join(lines)
 
 
-def record_metrics(path: Path, measured: Mapping[str, dict[str, float]]) -> None:
-    """Write metrics into a checkpoint's training record, atomically; its weights and all else stay.
+def record_metrics(path: Path, threshold: float, measured: Mapping[str, dict[str, float]]) -> None:
+    """Write a threshold and the metrics at it into a checkpoint, atomically; its weights and all else stay.
 
     Raises:
         UsageError: a published state dict, which has no record.
@@ -37,6 +37,7 @@ def record_metrics(path: Path, measured: Mapping[str, dict[str, float]]) -> None
     record = content.get("training")
     if not isinstance(record, dict):
         raise UsageError(f"{path.name} is a bare state dict and has no training record; leave --record out")
+    content["threshold"] = float(threshold)
     content["training"] = {**record, "metrics": {**record["metrics"], **measured}}
     write_content(path, content)
 

@@ -41,10 +41,10 @@ def test_a_document_that_says_something_else_is_found_and_mended(
     }
     monkeypatch.chdir(tmp_path)
     Path("benchmarks/results").mkdir(parents=True)
-    Path("benchmarks/results/student_nano_test.json").write_text(json.dumps(result))
+    Path("benchmarks/results/student_nano.json").write_text(json.dumps(result))
     for name in tables.DOCUMENTS:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text("before\n<!-- table: student_nano_test -->\nIoU 0.99\n<!-- end -->\nafter\n")
+        Path(name).write_text("before\n<!-- table: student_nano -->\nIoU 0.99\n<!-- end -->\nafter\n")
     assert tables.main(["--check"]) == 1
     assert "README.md differs from" in capsys.readouterr().out
     assert tables.main([]) == 0

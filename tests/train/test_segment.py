@@ -200,6 +200,12 @@ def test_the_command_trains_evaluates_and_writes_what_it_measured(
     recorded = read_checkpoint(ckpt).training.metrics
     assert recorded["test scars"] == content["metrics"]["scars"]
     assert any(name.startswith("val ") for name in recorded)
+    assert main(["evaluate", "--ckpt", ckpt, "--data", str(folders), "--threshold", "0.95", "--record"]) == 0
+    assert read_checkpoint(ckpt).threshold == 0.95
+    assert main([*judge, "--tune-threshold", "--record"]) == 0
+    tuned = json.loads(result.read_text())
+    assert read_checkpoint(ckpt).threshold == tuned["threshold"]
+    assert tuned["metrics"]["scars"]["iou"] >= content["metrics"]["scars"]["iou"]
     assert main([*run, "--crop-px", "32"]) == 1  # a run is in the way
     assert "kda-train: " in capsys.readouterr().err
 
