@@ -54,10 +54,10 @@ types: install
 test: install
 	$(VENV)/bin/pytest $(PYTEST_ARGS)
 
-# An environment of its own each time: the oldest Python counts as much as the newest.
+# An environment of its own each time: the oldest Python counts as much as the newest. onnx makes the tests' tiny models.
 test-lean:
 	$(PYTHON) -m venv --clear $(LEAN_VENV)
-	$(LEAN_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable . 'pytest>=8.2' 'hypothesis>=6.100'
+	$(LEAN_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable . 'pytest>=8.2' 'hypothesis>=6.100' onnx
 	$(LEAN_VENV)/bin/pytest tests/runtime $(TORCH_FREE_CORE_TESTS) $(PYTEST_ARGS)
 
 demo: $(DEMO_VENV)/.installed
