@@ -12,6 +12,7 @@ import onnx
 
 from kda_edge.errors import OutputError
 from kda_edge.manifest import METADATA_KEY, Manifest
+from kda_edge.runtime.outputs import flush
 
 
 def bytes_from_graph(graph: onnx.ModelProto, manifest: Manifest) -> bytes:
@@ -47,7 +48,7 @@ def staged_file(path: Path, content: bytes) -> Iterator[Path]:
         yield hidden
         try:
             hidden.replace(path)
-            _flush_folder(path.parent)
+            flush(path.parent)
         except OSError as error:
             raise _not_written(path, error) from error
     finally:
@@ -61,15 +62,6 @@ def require_writable(path: Path) -> None:
         raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another with -o")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"the folder {path.parent} is not writable; choose another with -o")
-
-
-def _flush_folder(folder: Path) -> None:
-    """Have the system write the folder's entry out, so that the new name survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _not_written(path: Path, error: OSError) -> OutputError:

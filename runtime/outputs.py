@@ -75,7 +75,7 @@ def staged(final: OutputPaths, scene_path: Path) -> Iterator[OutputPaths]:
         yield hidden
         try:
             for path in hidden:
-                _flush(path)
+                flush(path)
             for path, name in zip(hidden, final, strict=True):
                 path.replace(name)
         except OSError as error:
@@ -120,8 +120,8 @@ def _runs(pid: int) -> bool:
     return True
 
 
-def _flush(path: Path) -> None:
-    """Have the system write a file out, so that a full disk shows before the file gets its name."""
+def flush(path: Path) -> None:
+    """Have the system write out a file, or a folder's names: a full disk shows now, a power cut changes nothing."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
