@@ -19,9 +19,9 @@ import kda_edge
 from kda_edge.checkpoint import Checkpoint, read_checkpoint, weights_digest
 from kda_edge.errors import ExportError, UsageError
 from kda_edge.manifest import InputContract, Manifest
+from kda_edge.network import Network
 from kda_edge.predict import Engine
 from kda_edge.runtime.engines import open_engine
-from kda_edge.student import Student
 
 from .artifact import bytes_from_graph, require_writable, staged_file
 from .config import ExportConfig
@@ -80,7 +80,7 @@ def engine_from_graph(graph: onnx.ModelProto) -> Engine:
     return probability
 
 
-def engine_from_student(student: Student, contract: InputContract) -> Engine:
+def engine_from_student(student: Network, contract: InputContract) -> Engine:
     """Return PyTorch's answer in float32 on the CPU as an engine; `student` stays as it is."""
     module = raw_pixel_student(student, contract)
 
@@ -95,7 +95,7 @@ def engine_from_student(student: Student, contract: InputContract) -> Engine:
 def export_checkpoint(
     config: ExportConfig,
     *,
-    to_graph: Callable[[Student, InputContract, int], ExportedGraph] = onnx_from_student,
+    to_graph: Callable[[Network, InputContract, int], ExportedGraph] = onnx_from_student,
     to_engine: Callable[[onnx.ModelProto], Engine] = engine_from_graph,
 ) -> ExportReport:
     """Export a checkpoint, verify the graph, and only then write the artifact.

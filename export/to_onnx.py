@@ -33,7 +33,7 @@ from torch import Tensor, nn
 import kda_edge
 from kda_edge.errors import ExportError, UnsupportedSize
 from kda_edge.manifest import STRIDE_PX, InputContract
-from kda_edge.student import Student
+from kda_edge.network import Network
 
 from .lint import INPUT_NAME, OPSET, OUTPUT_NAME
 
@@ -46,7 +46,7 @@ class RawPixelStudent(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, student: Student, contract: InputContract) -> None:
+    def __init__(self, student: Network, contract: InputContract) -> None:
         super().__init__()
         self.student = student
         self.register_buffer("mean", torch.tensor(contract.mean, dtype=torch.float32).reshape(1, -1, 1, 1))
@@ -57,7 +57,7 @@ class RawPixelStudent(nn.Module):
         return torch.sigmoid(self.student((image - self.mean) / self.std))
 
 
-def raw_pixel_student(student: Student, contract: InputContract) -> RawPixelStudent:
+def raw_pixel_student(student: Network, contract: InputContract) -> RawPixelStudent:
     """Return a copy of `student` that takes raw pixels, in eval mode, float32, on the CPU; `student` itself stays."""
     return RawPixelStudent(copy.deepcopy(student).to("cpu", torch.float32), contract).eval()
 
@@ -75,7 +75,7 @@ class ExportedGraph:
     nodes_traced: int
 
 
-def onnx_from_student(student: Student, contract: InputContract, tile_px: int) -> ExportedGraph:
+def onnx_from_student(student: Network, contract: InputContract, tile_px: int) -> ExportedGraph:
     """Return the graph of `student` for square tiles, checked by `onnx.checker`; equal inputs give equal bytes.
 
     Args:

@@ -20,9 +20,11 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from kda_edge.errors import CheckpointError, ManifestError
+from kda_edge.architectures import network_from_name
+from kda_edge.errors import CheckpointError, ManifestError, UsageError
 from kda_edge.manifest import STRIDE_PX, InputContract, TrainingRecord, from_plain
-from kda_edge.student import VARIANTS, Student
+from kda_edge.network import Network
+from kda_edge.student import VARIANTS
 
 FORMAT: Final = "kda-edge checkpoint"
 FORMAT_VERSION: Final = 1
@@ -35,7 +37,7 @@ class Checkpoint:
     """A student and what it was trained on.
 
     Attributes:
-        student: in eval mode, on the CPU.
+        student: the network, in eval mode, on the CPU.
         input: the pixels that it may be given.
         threshold: landslide probability from which a pixel counts as landslide.
         training: how it came to be.
@@ -43,7 +45,7 @@ class Checkpoint:
         declared: whether the file itself says all this; False for a bare published state dict.
     """
 
-    student: Student
+    student: Network
     input: InputContract
     threshold: float
     training: TrainingRecord
@@ -51,7 +53,7 @@ class Checkpoint:
     declared: bool = True
 
 
-def load_student(path: str | Path) -> Student:
+def load_student(path: str | Path) -> Network:
     """Return the student of a checkpoint or published state dict, in eval mode, on the CPU.
 
     Raises:
@@ -99,7 +101,8 @@ def checkpoint_from_content(content: Mapping[str, Any], name: str) -> Checkpoint
         CheckpointError: no student is in it, or it contradicts itself.
     """
     if content.get("format") != FORMAT:
-        student = student_from_state(_published_state(content, name), name)
+        state = _published_state(content, name)
+        student = network_from_state(_variant_from_shapes(state, name), state, name)
         return Checkpoint(student, InputContract(), 0.5, TrainingRecord(), PUBLISHED_TILE_PX, declared=False)
     version = content.get("format_version")
     if version != FORMAT_VERSION:
@@ -114,11 +117,10 @@ def checkpoint_from_content(content: Mapping[str, Any], name: str) -> Checkpoint
         raise CheckpointError(f"{name}: the threshold must lie between 0 and 1, not {threshold!r}")
     if not isinstance(tile_px, int) or tile_px < STRIDE_PX or tile_px % STRIDE_PX:
         raise CheckpointError(f"{name}: tile_px must be a multiple of {STRIDE_PX}, not {tile_px!r}")
-    student = student_from_state(_tensors(content.get("state_dict"), name), name)
-    if student.variant != content.get("variant"):
-        raise CheckpointError(
-            f"{name} calls itself {content.get('variant')!r} and has the shapes of {student.variant!r}"
-        )
+    variant = content.get("variant")
+    if not isinstance(variant, str):
+        raise CheckpointError(f"{name} does not say which network it holds; {REMEDY}")
+    student = network_from_state(variant, _tensors(content.get("state_dict"), name), name)
     return Checkpoint(student, input_contract, threshold, training, tile_px)
 
 
@@ -156,7 +158,7 @@ def write_content(path: str | Path, content: Mapping[str, Any]) -> None:
         raise
 
 
-def weights_digest(student: Student) -> str:
+def weights_digest(student: Network) -> str:
     """Return the SHA-256 of the student's variant and weights: equal for equal students, wherever they are stored."""
     digest = hashlib.sha256(student.variant.encode())
     for key, value in sorted(student.state_dict().items()):
@@ -165,21 +167,23 @@ def weights_digest(student: Student) -> str:
     return digest.hexdigest()
 
 
-def student_from_state(state: Mapping[str, Tensor], name: str) -> Student:
-    """Build the student that a state dict belongs to, recognised from its shapes.
+def network_from_state(variant: str, state: Mapping[str, Tensor], name: str) -> Network:
+    """Build the network `variant` with the weights of a state dict, in eval mode.
 
     Raises:
-        CheckpointError: no variant has these keys and shapes, or a weight is not finite.
+        CheckpointError: no such network, other keys or shapes than it has, or a weight is not finite.
     """
-    variant = _variant_from_shapes(state, name)
-    student = Student(variant)
+    try:
+        student = network_from_name(variant)
+    except UsageError as error:
+        raise CheckpointError(f"{name}: {error}") from error
     expected = student.state_dict()
     # `init_pos` is a constant of the architecture: a state dict may leave it out, and may not change it.
     missing = sorted(key for key in expected.keys() - state.keys() if not key.endswith("init_pos"))
     unknown = sorted(state.keys() - expected.keys())
     if missing or unknown:
         what = f"lacks {missing[0]}" if missing else f"has an unknown entry {unknown[0]}"
-        raise CheckpointError(f"{name} looks like the student {variant!r} but {what}; {REMEDY}")
+        raise CheckpointError(f"{name} does not fit the network {variant!r}: it {what}; {REMEDY}")
     for key, value in state.items():
         if value.shape != expected[key].shape:
             raise CheckpointError(

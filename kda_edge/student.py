@@ -1,4 +1,4 @@
-"""The student: PVT encoder and DCF decoder, in six sizes."""
+"""The student: PVT encoder and DCF decoder, in six sizes; or, to compare, another head on the same encoder."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from kda_edge.dcf import DcfDecoder
 from kda_edge.errors import UsageError
+from kda_edge.heads import HEADS
+from kda_edge.network import Network
 from kda_edge.pvt import PyramidVisionTransformer
 
 DROP_PATH: Final = 0.1
@@ -46,24 +48,29 @@ VARIANTS: Final = MappingProxyType(
 )
 
 
-class Student(nn.Module):
+class Student(Network):
     """A landslide segmentation student.
 
     Args:
-        variant: a key of `VARIANTS`.
+        variant: a key of `VARIANTS` for the DCF decoder, or `<key>+<head>` with a key of `HEADS` for another head.
 
     Raises:
-        UsageError: no such variant.
+        UsageError: no such variant or head.
     """
+
+    encoder: PyramidVisionTransformer
 
     def __init__(self, variant: str) -> None:
         super().__init__()
-        if variant not in VARIANTS:
-            raise UsageError(f"there is no student {variant!r}; choose one of {', '.join(VARIANTS)}")
-        spec = VARIANTS[variant]
+        size, _, head = variant.partition("+")
+        if size not in VARIANTS:
+            raise UsageError(f"there is no student {size!r}; choose one of {', '.join(VARIANTS)}")
+        if head not in HEADS and variant != size:
+            raise UsageError(f"there is no head {head!r}; choose one of {', '.join(HEADS)}, or none for DCF")
+        spec = VARIANTS[size]
         self.variant = variant
         self.encoder = PyramidVisionTransformer(spec.dims, spec.heads, spec.depths, DROP_PATH)
-        self.decoder = DcfDecoder(spec.dims, spec.decoder_width)
+        self.decoder = HEADS[head](spec.dims) if head else DcfDecoder(spec.dims, spec.decoder_width)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the landslide logit (landslide minus background), (B, 1, H, W).
@@ -79,6 +86,8 @@ class Student(nn.Module):
 
     def forward_plain(self, image: Tensor) -> Tensor:
         """Return both class logits in the published order of steps, (B, 2, H, W); slower, equal (docs/adr/0003)."""
+        if not isinstance(self.decoder, DcfDecoder):
+            raise TypeError(f"{self.variant} has no DCF decoder, whose steps alone have two orders")
         return self.decoder.forward_plain(self.encoder(image))
 
     def at_size(self, height_px: int, width_px: int) -> Student:

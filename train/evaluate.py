@@ -13,8 +13,8 @@ from rasterio.windows import Window
 
 from kda_edge.manifest import InputContract
 from kda_edge.metrics import ConfusionCounts, ProbabilityHistogram
+from kda_edge.network import Network
 from kda_edge.predict import Engine, predict
-from kda_edge.student import Student
 from kda_edge.tiles import TileGrid
 
 from .crops import read_labelled
@@ -73,7 +73,7 @@ class SampleSource:
         return read_image(self.sample.image, self.contract, self.sample.source.bands, window)
 
 
-def engine_from_student(student: Student, contract: InputContract, device: torch.device) -> Engine:
+def engine_from_student(student: Network, contract: InputContract, device: torch.device) -> Engine:
     """Return the student as an engine: raw pixels (N, 3, T, T) to landslide probability (N, 1, T, T)."""
     mean = torch.tensor(contract.mean, device=device).reshape(1, 3, 1, 1)
     std = torch.tensor(contract.std, device=device).reshape(1, 3, 1, 1)
@@ -89,7 +89,7 @@ def engine_from_student(student: Student, contract: InputContract, device: torch
 
 
 def evaluate(
-    student: Student,
+    student: Network,
     samples: Sequence[Sample],
     contract: InputContract,
     *,

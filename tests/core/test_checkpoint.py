@@ -151,7 +151,7 @@ def test_a_file_that_is_no_checkpoint_gives_one_line(
         ("format_version", 2, "format version 2"),
         ("threshold", 1.5, "threshold must lie"),
         ("tile_px", 100, "multiple of 32"),
-        ("variant", "base", "calls itself 'base' and has the shapes of 'nano'"),
+        ("variant", "base", "does not fit the network 'base': it lacks"),
         ("input", {"pixel_type": "uint12"}, "pixel_type"),
         ("training", {"seed": "x"}, "training.seed must be int"),
         ("state_dict", {"a": 1}, "no state dict of tensors"),
