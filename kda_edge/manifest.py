@@ -77,6 +77,7 @@ class TrainingRecord:
         command: the command line that trained it.
         seed: the random seed of the run.
         epochs: the epochs that were run.
+        teacher: what its backbone was distilled from, a sentence; empty: nothing.
         metrics: figures on the held-out groups, `{group: {metric: value}}`, each 0..1.
     """
 
@@ -85,6 +86,7 @@ class TrainingRecord:
     command: str = ""
     seed: int = 0
     epochs: int = 0
+    teacher: str = ""
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
@@ -250,7 +252,7 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return {key: _typed(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
-    if hint in (int, str) and isinstance(value, hint) and not isinstance(value, bool):
+    if hint in (int, str, bool) and isinstance(value, hint) and isinstance(value, bool) == (hint is bool):
         return value
     expected = getattr(hint, "__name__", str(hint)) if origin is None else str(hint)
     raise ManifestError(f"{where} must be {expected}, not {value!r:.80}")

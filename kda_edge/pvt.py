@@ -13,6 +13,7 @@ from typing import Final
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from kda_edge.errors import UnsupportedSize
 from kda_edge.manifest import STRIDE_PX
@@ -26,8 +27,14 @@ REDUCTIONS: Final = (8, 4, 2, 1)  # side of the patch that keys and values are p
 class DropPath(nn.Module):
     """Stochastic depth: in training, drop a residual branch for whole samples and rescale the rest.
 
+    Attributes:
+        share: where several processes share a batch: its size, and which of its rows are here; the draws are then those
+            of the whole batch.
+
     Source: Huang et al. 2016, arXiv:1603.09382.
     """
+
+    share: tuple[int, slice] | None = None
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -37,7 +44,8 @@ class DropPath(nn.Module):
         """(B, N, C) -> (B, N, C)."""
         if self.rate == 0.0 or not self.training:
             return x
-        keep = torch.rand(x.shape[0], 1, 1, device=x.device) >= self.rate
+        total, rows = self.share or (x.shape[0], slice(None))
+        keep = torch.rand(total, 1, 1, device=x.device)[rows] >= self.rate
         return x * (keep / (1.0 - self.rate)).to(x.dtype)
 
 
@@ -129,6 +137,7 @@ class PyramidVisionTransformer(nn.Module):
 
     def __init__(self, dims: Sequence[int], heads: Sequence[int], depths: Sequence[int], drop_path: float) -> None:
         super().__init__()
+        self.recompute = False  # in training, give up memory for time: blocks are run again in the backward pass
         self.position_grids_hw = [(NATIVE_PX // stride, NATIVE_PX // stride) for stride in STRIDES_PX]
         rates = torch.linspace(0, drop_path, sum(depths), device="cpu").tolist()
         first = 0
@@ -197,7 +206,10 @@ class PyramidVisionTransformer(nn.Module):
             tokens, grid_hw = self.get_submodule(f"patch_embed{stage + 1}")(current)
             tokens = tokens + self.position_embedding(stage, grid_hw)
             for block in self.get_submodule(f"block{stage + 1}").children():
-                tokens = block(tokens, grid_hw)
+                if self.recompute and self.training:
+                    tokens = checkpoint(block, tokens, grid_hw, use_reentrant=False)
+                else:
+                    tokens = block(tokens, grid_hw)
             current = tokens.transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], *grid_hw)
             maps.append(current)
         return maps

@@ -16,8 +16,10 @@ class SegmentConfig:
     """All that decides the weights of a run, given its data.
 
     Attributes:
-        variant: size of the student.
+        variant: the network, by the name that `network_from_name` takes.
         init: checkpoint to start from; empty: fresh weights.
+        backbone: distilled backbone for the encoder; empty: that of `init`, or fresh.
+        encoder_weights: of a peer's encoder: `imagenet`, or a state dict; empty: fresh.
         epochs: passes over the training samples.
         batch: crops a step.
         crop_px: side of the crops, a multiple of 32.
@@ -30,6 +32,7 @@ class SegmentConfig:
         clip_norm: largest norm of the gradient; 0: not limited.
         average: share of the averaged weights that survives a step; 0: no averaging.
         loss: weights of the terms.
+        recompute: run the encoder's blocks again in the backward pass instead of keeping their activations.
         augmentation: how crops vary.
         seed: of everything random.
         precision: `auto`, `fp32` or `bf16`.
@@ -40,6 +43,8 @@ class SegmentConfig:
 
     variant: str = "base"
     init: str = ""
+    backbone: str = ""
+    encoder_weights: str = ""
     epochs: int = 200
     batch: int = 16
     crop_px: int = 512
@@ -52,6 +57,7 @@ class SegmentConfig:
     clip_norm: float = 0.0
     average: float = 0.0
     loss: LossWeights = field(default_factory=LossWeights)
+    recompute: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 0
     precision: str = "auto"
@@ -66,6 +72,8 @@ class SegmentConfig:
                 raise UsageError(f"{name} must be a multiple of {STRIDE_PX} px, not {side}")
         if self.epochs < 1 or self.batch < 1 or not 0 <= self.finish_epochs <= self.epochs:
             raise UsageError("epochs and batch must be 1 or more, and finish_epochs at most epochs")
+        if self.encoder_weights and (self.init or self.backbone):
+            raise UsageError("give weights for the encoder once: init, backbone or encoder_weights")
 
     @property
     def tile_px(self) -> int:

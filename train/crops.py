@@ -59,6 +59,12 @@ class Crops(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self._items)
 
+    def preload(self) -> None:
+        """Read all small images that fit into memory now: worker processes then share them instead of reading anew."""
+        for index, sample in enumerate(self.samples):
+            if sample.height_px * sample.width_px <= CACHED_IMAGE_PX:
+                self._read(index, sample.window_ltrb)
+
     def order(self) -> list[int]:
         """Return the items of the present epoch in their random order."""
         return [int(i) for i in np.random.default_rng([self.seed, self.epoch]).permutation(len(self))]
@@ -131,11 +137,16 @@ def draws(sample: Sample, crop_px: int) -> int:
 def read_labelled(
     sample: Sample, contract: InputContract, window_ltrb: tuple[int, ...]
 ) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.uint8]]:
-    """Return raw pixels (H, W, 3), where they hold data (H, W), and labels (H, W), not judged where they hold none."""
+    """Return raw pixels (H, W, 3), where they hold data (H, W), and labels (H, W), not judged where they hold none.
+
+    Without a mask nothing is judged.
+    """
     left, top, right, bottom = window_ltrb
     window = Window(left, top, right - left, bottom - top)
     image, valid = read_image(sample.image, contract, sample.source.bands, window)
-    labels = read_mask(sample.mask, sample.source.mask_rule, window)
+    labels = np.full(valid.shape, IGNORED, np.uint8)
+    if sample.mask is not None:
+        labels = read_mask(sample.mask, sample.source.mask_rule, window)
     labels[~valid] = IGNORED
     if sample.valid is not None:
         with open_raster(sample.valid) as dataset:
@@ -144,7 +155,10 @@ def read_labelled(
 
 
 def _interesting_cells(sample: Sample) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return rows and columns, in cells, that show landslide, and that are judged at all; read by strips."""
+    """Return rows and columns, in cells, that show landslide, and that are judged at all; read by strips.
+
+    Without a mask none shows landslide, and all with data count as judged.
+    """
     left, top, right, bottom = sample.window_ltrb
     landslide, judged = [], []
     for first in range(top, bottom, CELL_PX * 64):
@@ -160,7 +174,9 @@ def _interesting_cells(sample: Sample) -> tuple[NDArray[np.int64], NDArray[np.in
 def _labels_only(sample: Sample, strip_ltrb: tuple[int, int, int, int]) -> NDArray[np.uint8]:
     left, top, right, bottom = strip_ltrb
     window = Window(left, top, right - left, bottom - top)
-    labels = read_mask(sample.mask, sample.source.mask_rule, window)
+    labels = np.full((bottom - top, right - left), BACKGROUND, np.uint8)
+    if sample.mask is not None:
+        labels = read_mask(sample.mask, sample.source.mask_rule, window)
     with open_raster(sample.image) as dataset:
         labels[dataset.dataset_mask(window=window) == 0] = IGNORED
     if sample.valid is not None:

@@ -59,6 +59,8 @@ def load_data(
 ) -> DataSet:
     """Read a data file or folder, pair and split its images, and check every one of them.
 
+    Sources without masks give no samples: they are for phase 1 (`kda_edge.train.unlabelled`).
+
     Args:
         path: a TOML file, or a folder in a known layout, split 8:1:1 at random.
         seed: of random splits.
@@ -70,30 +72,49 @@ def load_data(
         DataError: whatever does not fit; the file is named.
     """
     path = path.resolve()
-    if path.is_dir():
-        contract = input_contract or InputContract()
-        sources: tuple[Source, ...] = (_source_from_folder(path),)
-        base = path.parent
-    else:
-        if input_contract is not None:
-            raise DataError(
-                f"{path} declares its imagery itself under [input]; leave --pixel-type and --value-range out"
-            )
-        contract, sources = _parse(path)
-        base = root or path.parent
-    if need_statistics and contract.pixel_type != "uint8" and contract.mean == InputContract().mean:
-        raise DataError(
-            f"imagery of type {contract.pixel_type} needs its own mean and std; "
-            f"measure them with: kda-train statistics --data {path}"
-        )
+    contract, sources, base = declared_sources(path, root, input_contract)
+    if need_statistics:
+        require_statistics(contract, path)
     samples: dict[str, list[Sample]] = {split: [] for split in SPLITS}
     for source in sources:
+        if not source.masks:
+            continue
         for split, found in split_samples(source, find_samples(source, base / source.root), seed).items():
             samples[split].extend(found)
     for split in SPLITS:
         for sample in samples[split]:
             check_sample(sample, contract)
     return DataSet(contract, {split: tuple(found) for split, found in samples.items()})
+
+
+def declared_sources(
+    path: Path, root: Path | None, input_contract: InputContract | None
+) -> tuple[InputContract, tuple[Source, ...], Path]:
+    """Return the declared pixels, the sources, and the folder that their roots are relative to.
+
+    Raises:
+        DataError: neither a data file nor a folder in a known layout, or imagery that is declared twice.
+    """
+    if path.is_dir():
+        source = source_from_folder(path)
+        if source is None:
+            raise DataError(
+                f"{path} has neither images/ and masks/ nor regions with img/ and mask/; describe it in a TOML file"
+            )
+        return input_contract or InputContract(), (source,), path.parent
+    if input_contract is not None:
+        raise DataError(f"{path} declares its imagery itself under [input]; leave --pixel-type and --value-range out")
+    contract, sources = _parse(path)
+    return contract, sources, root or path.parent
+
+
+def require_statistics(contract: InputContract, path: Path) -> None:
+    """Raise `DataError` where imagery other than 8-bit comes without its own mean and std."""
+    if contract.pixel_type != "uint8" and contract.mean == InputContract().mean:
+        raise DataError(
+            f"imagery of type {contract.pixel_type} needs its own mean and std; "
+            f"measure them with: kda-train statistics --data {path}"
+        )
 
 
 def check_sample(sample: Sample, contract: InputContract) -> None:
@@ -109,19 +130,20 @@ def check_sample(sample: Sample, contract: InputContract) -> None:
                 f"{sample.image} is {facts.width_px} x {facts.height_px} px and {other} is "
                 f"{size.width_px} x {size.height_px} px; they must be equal"
             )
+    if sample.mask is None:
+        return
     for row in range(0, facts.height_px, STRIP_PX):
         strip = Window(0, row, facts.width_px, min(STRIP_PX, facts.height_px - row))
         read_mask(sample.mask, sample.source.mask_rule, strip)
 
 
-def _source_from_folder(path: Path) -> Source:
+def source_from_folder(path: Path) -> Source | None:
+    """Return the source that a folder with images and masks is, or None where it has neither of the two layouts."""
     if (path / "images").is_dir() and (path / "masks").is_dir():
         return Source(path.name, path.name, valid="valid" if (path / "valid").is_dir() else "")
     if any((region / "img").is_dir() and (region / "mask").is_dir() for region in path.iterdir() if region.is_dir()):
         return Source(path.name, path.name, layout="cas", mask_landslide=())
-    raise DataError(
-        f"{path} has neither images/ and masks/ nor regions with img/ and mask/; describe it in a TOML file"
-    )
+    return None
 
 
 def _parse(path: Path) -> tuple[InputContract, tuple[Source, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -40,13 +39,7 @@ def computes_bf16(device: torch.device) -> bool:
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Return the context in which the network runs: bfloat16 where asked for, or where `auto` finds it in hardware.
-
-    Raises:
-        UsageError: no such precision.
-    """
+def require_precision(precision: str) -> None:
+    """Raise `UsageError` unless the precision is one of `PRECISIONS`."""
     if precision not in PRECISIONS:
         raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
-    wanted = precision == "bf16" or (precision == "auto" and computes_bf16(device))
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from kda_edge.manifest import InputContract
-from kda_edge.metrics import ConfusionCounts, ProbabilityHistogram
+from kda_edge.metrics import ConfusionCounts, ProbabilityHistogram, best_threshold
 from kda_edge.network import Network
 from kda_edge.predict import Engine, predict
 from kda_edge.tiles import TileGrid
@@ -20,6 +20,9 @@ from kda_edge.tiles import TileGrid
 from .crops import read_labelled
 from .imagery import IGNORED, LANDSLIDE, read_image
 from .source import Sample
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,34 @@ class Evaluation:
 
     histograms: dict[str, ProbabilityHistogram]
 
+    def gathered(self, fabric: Fabric) -> Evaluation:
+        """Return the counts of all processes together."""
+        if fabric.world_size == 1:
+            return self
+        parts: list[Any] = [None] * fabric.world_size
+        torch.distributed.all_gather_object(parts, self.histograms)
+        everywhere: dict[str, ProbabilityHistogram] = {}
+        for part in parts:
+            for name, histogram in part.items():
+                everywhere.setdefault(name, ProbabilityHistogram()).merge(histogram)
+        return Evaluation(everywhere)
+
     def by_source(self) -> list[ProbabilityHistogram]:
         """Return the counts of each source, its groups together."""
         sources: dict[str, ProbabilityHistogram] = {}
         for name, histogram in self.histograms.items():
             sources.setdefault(name.split("/")[0], ProbabilityHistogram()).merge(histogram)
         return list(sources.values())
+
+    def at_best_threshold(self) -> dict[str, dict[str, float]]:
+        """Return for each group with landslide the threshold with the best IoU there, and that IoU: an upper bound."""
+        result = {}
+        for name, histogram in sorted(self.histograms.items()):
+            if not histogram.landslide.any():
+                continue
+            threshold = best_threshold([histogram])
+            result[name] = {"threshold": threshold, "iou": histogram.counts_at(threshold).iou}
+        return result
 
     def counts(self, threshold: float) -> dict[str, ConfusionCounts]:
         """Return the confusion of each group, of each source with several groups, and of everything (`all`)."""

@@ -6,6 +6,7 @@ a pixel is enough. Pixels labelled `IGNORED` take no part.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -32,13 +33,16 @@ class LossWeights:
     focal_gamma: float = 2.0
 
 
-def segmentation_loss(logit: Tensor, labels: Tensor, weights: LossWeights) -> Tensor:
+def segmentation_loss(
+    logit: Tensor, labels: Tensor, weights: LossWeights, *, gather: Callable[[Tensor], Tensor] = lambda sums: sums
+) -> Tensor:
     """Return the weighted sum of cross-entropy, focal and soft Dice loss over the judged pixels of a batch.
 
     Args:
         logit: landslide minus background, (B, 1, H, W).
         labels: 0 background, 1 landslide, 255 not judged, (B, H, W).
         weights: of the terms.
+        gather: adds up sums (6,) over the processes that share the batch; the default is for one.
 
     Returns:
         Scalar; 0 with a gradient of 0 where no pixel is judged.
@@ -49,14 +53,11 @@ def segmentation_loss(logit: Tensor, labels: Tensor, weights: LossWeights) -> Te
     flat = logit[:, 0].float()
     judged = labels != IGNORED
     truth = (labels == LANDSLIDE).float()
-    count = judged.sum().clamp(min=1)
     cross_entropy = F.binary_cross_entropy_with_logits(flat, truth, reduction="none") * judged
-    loss = weights.cross_entropy * cross_entropy.sum() / count
-    if weights.focal:
-        probability_of_truth = torch.exp(-cross_entropy)
-        loss = loss + weights.focal * ((1 - probability_of_truth) ** weights.focal_gamma * cross_entropy).sum() / count
-    if weights.dice:
-        probability = torch.sigmoid(flat) * judged
-        overlap = 2 * (probability * truth).sum() + 1
-        loss = loss + weights.dice * (1 - overlap / (probability.sum() + (truth * judged).sum() + 1))
-    return loss
+    focal = (1 - torch.exp(-cross_entropy)) ** weights.focal_gamma * cross_entropy
+    probability = torch.sigmoid(flat) * judged
+    here = (judged, cross_entropy, focal, probability * truth, probability, truth * judged)
+    pixels, entropy_sum, focal_sum, overlap, predicted, true = gather(torch.stack([one.float().sum() for one in here]))
+    count = pixels.clamp(min=1)
+    dice = 1 - (2 * overlap + 1) / (predicted + true + 1)
+    return weights.cross_entropy * entropy_sum / count + weights.focal * focal_sum / count + weights.dice * dice

@@ -1,4 +1,4 @@
-"""Metrics as a table for people and as JSON for machines."""
+"""Metrics as a table for people, as JSON for machines, and as a TensorBoard log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kda_edge.checkpoint import read_content, write_content
-from kda_edge.errors import UsageError
+from kda_edge.errors import MissingDependency, UsageError
 from kda_edge.metrics import ConfusionCounts
 
 COLUMNS = ("iou", "precision", "recall", "f1", "mean_iou", "overall_accuracy")
@@ -51,3 +51,16 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def log_writer(out: Path, first_epoch: int) -> Any:
+    """Return a TensorBoard writer for a run's folder; what a killed run logged after `first_epoch` is dropped.
+
+    Raises:
+        MissingDependency: tensorboard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError as error:
+        raise MissingDependency("tensorboard", extra="train") from error
+    return SummaryWriter(log_dir=str(out), purge_step=first_epoch + 1 if first_epoch else None)

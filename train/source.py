@@ -23,7 +23,9 @@ class Source:
         root: folder, relative to the data file or to --data-root.
         layout: `folders`, `cas` or `scenes` (large GeoTIFFs, cut into random windows).
         images: folder of images below the root, for `folders` and `scenes`.
-        masks: folder of masks below the root; a mask may have another file format than its image.
+        masks: folder of masks below the root; a mask may have another file format than its image. Empty: no masks;
+            the source is for phase 1 alone, all its images are for train, and `images` is a folder that is searched
+            to any depth, or one image.
         valid: folder of masks whose zeros are not judged; empty: none.
         bands: 1-based bands of red, green and blue.
         mask_landslide: values of a mask that mean landslide; empty: all but 0 and the ignored.
@@ -66,6 +68,11 @@ class Source:
             raise DataError(f"source {self.name}: split by groups, by fractions or by windows, not by two of them")
         if self.fractions is not None and not math.isclose(sum(self.fractions), 1, abs_tol=1e-6):
             raise DataError(f"source {self.name}: fractions of train, val and test must add up to 1")
+        if not self.masks and (self.layout == "cas" or self.index or self.valid or any(by)):
+            raise DataError(
+                f"source {self.name}: without masks all images are for train; "
+                'leave layout = "cas", index, valid, train, val, test, fractions and windows out'
+            )
         if set(self.windows) - set(SPLITS):
             raise DataError(f"source {self.name}: windows are named {', '.join(SPLITS)}")
         shared = [g for g in self.train if g in self.val or g in self.test] + [g for g in self.val if g in self.test]
@@ -80,13 +87,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image or scene (or a part of a scene) with its mask.
+    """One image or scene (or a part of a scene), with its mask if there is one.
 
     Attributes:
         source: where it comes from.
         group: what it is split and reported by.
         image: path.
-        mask: path.
+        mask: path, or None: nothing is labelled.
         valid: path of the mask whose zeros are not judged, or None.
         window_ltrb: pixel bounds: left, top, right, bottom.
     """
@@ -94,7 +101,7 @@ class Sample:
     source: Source
     group: str
     image: Path
-    mask: Path
+    mask: Path | None
     valid: Path | None
     window_ltrb: tuple[int, int, int, int]
 

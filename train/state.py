@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
+from kda_edge.checkpoint import read_content
+from kda_edge.errors import TrainingError
+
+from .config import SegmentConfig
+from .data import DataSet
+from .distill_config import DistillConfig
 from .schedules import ema_decay
+
+SPEED_ONLY: Final = ("workers", "device", "threads", "recompute")  # settings that leave the weights as they are
 
 
 class WeightAverage:
@@ -76,3 +86,30 @@ def restore_run(
 
 def _clones(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.detach().cpu().clone() for key, value in state.items()}
+
+
+def settings_of(config: SegmentConfig | DistillConfig, data: DataSet) -> dict[str, Any]:
+    """Return what must be equal for a run to be resumed: settings that decide the weights, and samples by name."""
+    settings = dataclasses.asdict(config)
+    for speed_only in SPEED_ONLY:
+        settings.pop(speed_only, None)
+    settings["samples"] = [f"{s.source.name}/{s.group}/{s.image.name}" for s in data.samples["train"]]
+    settings["input"] = dataclasses.asdict(data.input)
+    return settings
+
+
+def run_of(last: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the run that a file holds.
+
+    Raises:
+        TrainingError: it holds none, or one with other settings; the first that differs is named.
+    """
+    run = read_content(last).get("run")
+    if not isinstance(run, dict):
+        raise TrainingError(f"{last} holds no run to resume; start in another folder with --out")
+    changed = sorted(key for key in settings if run["settings"].get(key) != settings[key])
+    if changed:
+        raise TrainingError(
+            f"{last} was trained with another {changed[0]}; resume with the same settings, or use --out"
+        )
+    return run

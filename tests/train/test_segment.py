@@ -159,7 +159,7 @@ def test_training_starts_from_a_given_student(data: DataSet, tmp_path: Path) -> 
     )
     second = segment(still, data, tmp_path / "second")
     assert weights_digest(read_checkpoint(second).student) == weights_digest(read_checkpoint(first).student)
-    with pytest.raises(TrainingError, match="holds the student 'nano', not 'tiny'"):
+    with pytest.raises(TrainingError, match="holds 'nano', not 'tiny'"):
         segment(dataclasses.replace(still, variant="tiny"), data, tmp_path / "third")
 
 

@@ -1,0 +1,69 @@
+"""Bring the student's feature maps to the teacher's channels and grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kda_edge.errors import UsageError
+from kda_edge.pvt import STRIDES_PX, PyramidVisionTransformer
+
+
+class AlignedStudent(nn.Module):
+    """The encoder with a neck a level: normalised image (B, 3, H, W) -> maps of the teacher's shapes.
+
+    A neck is a 1x1 convolution; where the channels are equal there is none, as in the paper. The map is resized
+    bilinearly, smoothed first where it shrinks.
+
+    Args:
+        encoder: of the student.
+        channels: of its four stages.
+        shapes: (C, h, w) of the teacher's maps, shallowest first.
+        stages: for each of them the student's stage, 0..3.
+    """
+
+    def __init__(
+        self,
+        encoder: PyramidVisionTransformer,
+        channels: Sequence[int],
+        shapes: Sequence[tuple[int, int, int]],
+        stages: Sequence[int],
+    ) -> None:
+        super().__init__()
+        self.encoder, self.shapes, self.stages = encoder, tuple(shapes), tuple(stages)
+        self.necks = nn.ModuleList(
+            nn.Conv2d(channels[stage], shape[0], 1) if channels[stage] != shape[0] else nn.Identity()
+            for stage, shape in zip(stages, shapes, strict=True)
+        )
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Normalised image -> maps (B, C, h, w), the last being O_S."""
+        maps = self.encoder(image)
+        aligned = []
+        for neck, stage, (_, height, width) in zip(self.necks, self.stages, self.shapes, strict=True):
+            x = neck(maps[stage])
+            if x.shape[2:] != (height, width):
+                x = F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
+            aligned.append(x)
+        return aligned
+
+
+def matched_stages(shapes: Sequence[tuple[int, int, int]], crop_px: int) -> list[int]:
+    """Return for each of the teacher's maps the student's stage that it teaches; the last teaches stage 4 always.
+
+    Maps of different strides teach the stage of the nearest stride (in octaves); maps of one stride, as a ViT has, are
+    taken by depth.
+
+    Raises:
+        UsageError: two maps would teach the same stage.
+    """
+    strides = [crop_px / height for _, height, _ in shapes]
+    if len(set(strides)) == 1:
+        return list(range(4 - len(shapes), 4))
+    nearest = [min(range(4), key=lambda k: abs(STRIDES_PX[k] / s - s / STRIDES_PX[k])) for s in strides[:-1]]
+    result = [*nearest, 3]
+    if len(set(result)) != len(result):
+        raise UsageError("two of the teacher's maps fit one stage of the student; leave --align stages out")
+    return result
