@@ -19,7 +19,12 @@ def add_commands(commands: Any) -> None:
     fit = commands.add_parser("fit", help="both phases: distil the backbone, then learn to segment")
     add_data(fit)
     add = fit.add_argument
-    add("--images", type=Path, metavar="DATA", help="what phase 1 looks at, labels or not; default: --data's train split")
+    add(
+        "--images",
+        type=Path,
+        metavar="DATA",
+        help="what phase 1 looks at; default: --data's train split",
+    )
     add("--out", type=Path, required=True, metavar="DIR", help="folder for distill/ and segment/")
     add("--resume", action="store_true", help="go on where the run stopped")
     add("--config", type=Path, metavar="FILE", help="TOML with [distill] and [segment]; default: the paper's settings")

@@ -272,7 +272,9 @@ class _Game:
         given = config.discriminator_weights
         if not given and config.discriminator == config.teacher:
             given = config.teacher_weights
-        return open_backbone(config.discriminator, weights=_path(given), levels="stages")
+        return open_backbone(
+            config.discriminator, weights=_path(given), levels="stages", option="--discriminator-weights"
+        )
 
     @torch.no_grad()
     def _targets(self, image: Tensor, slots: list[int]) -> list[Tensor]:

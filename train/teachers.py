@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from kda_edge.checkpoint import read_checkpoint
 from kda_edge.errors import KdaEdgeError, MissingDependency, TrainingError, UsageError
 from kda_edge.pvt import STRIDES_PX, PyramidVisionTransformer
+from kda_edge.weights_file import read_weights
 
 STUDENT: Final = "student"  # as a teacher's name: a checkpoint of ours
 LEVELS: Final = ("last", "stages")
@@ -118,7 +119,13 @@ class _StudentFeatures(nn.Module):
 
 
 def open_backbone(
-    name: str, *, weights: Path | None, levels: str = "last", input_px: int = 0, pretrained: bool = True
+    name: str,
+    *,
+    weights: Path | None,
+    levels: str = "last",
+    input_px: int = 0,
+    pretrained: bool = True,
+    option: str = "--teacher-weights",
 ) -> FrozenBackbone:
     """Open a timm model, or a student of ours, as a frozen backbone.
 
@@ -130,6 +137,7 @@ def open_backbone(
             spaced blocks where all have one stride (ViT).
         input_px: side that every crop is resized to, up to the next one that the model takes; 0: the crop's own.
         pretrained: False gives random weights, for tests.
+        option: of the command line that takes a weights file, for messages.
 
     Raises:
         MissingDependency: timm is not installed.
@@ -150,7 +158,7 @@ def open_backbone(
         raise UsageError(
             f"timm {timm.__version__} has no model {name!r}" + (f"; it has {', '.join(near)}" if near else "")
         )
-    model = _timm_model(name, weights, pretrained=pretrained)
+    model = _timm_model(name, weights, pretrained=pretrained, option=option)
     config = resolve_model_data_config(model)
     patch = getattr(getattr(model, "patch_embed", None), "patch_size", None)
     dynamic = bool(getattr(getattr(model, "patch_embed", None), "dynamic_img_pad", False)) or hasattr(
@@ -176,14 +184,10 @@ def _next_multiple(side_px: int, multiple_px: int) -> int:
     return -(-side_px // multiple_px) * multiple_px
 
 
-def _timm_model(name: str, weights: Path | None, *, pretrained: bool) -> Any:
+def _timm_model(name: str, weights: Path | None, *, pretrained: bool, option: str) -> Any:
     import timm
 
-    overlay = None
-    if weights is not None:
-        if not weights.is_file():
-            raise TrainingError(f"there is no weights file {weights} for {name}")
-        overlay = {"file": str(weights)}
+    overlay = None if weights is None else {"state_dict": read_weights(weights)}
     arguments: dict[str, Any] = {"pretrained": pretrained or weights is not None, "pretrained_cfg_overlay": overlay}
     if "vit" in name or "eva" in name or "beit" in name:
         arguments["dynamic_img_size"] = True  # position embeddings are resized to the image's grid
@@ -198,10 +202,10 @@ def _timm_model(name: str, weights: Path | None, *, pretrained: bool) -> Any:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if weights is not None:
             raise TrainingError(f"{weights} does not hold the weights of {name}: {first}") from error
-        raise TrainingError(_how_to_fetch(name, first)) from error
+        raise TrainingError(_how_to_fetch(name, first, option)) from error
 
 
-def _how_to_fetch(name: str, reason: str) -> str:
+def _how_to_fetch(name: str, reason: str, option: str) -> str:
     import timm
 
     pretrained = timm.get_pretrained_cfg(name)
@@ -212,10 +216,8 @@ def _how_to_fetch(name: str, reason: str) -> str:
     elif url:
         place = str(url)
     else:
-        return f"timm has no weights of its own for {name}; give a state dict with --teacher-weights FILE"
-    return (
-        f"the weights of {name} can't be fetched ({reason}); download {place} elsewhere and give it as a weights file"
-    )
+        return f"timm has no weights of its own for {name}; give a state dict with {option}"
+    return f"the weights of {name} can't be fetched ({reason}); download {place} elsewhere and give it with {option}"
 
 
 def _indices(strides: Sequence[int], levels: str) -> list[int]:

@@ -29,7 +29,31 @@ MAY_IMPORT = {
 }
 # A new module of the core is put into one of these on purpose: the runtime is given the first kind only.
 TORCH_FREE_CORE = {"__init__", "errors", "manifest", "tiles", "blend", "nodata", "predict", "metrics"}
-TORCH_CORE = {"pvt", "dysample", "dcf", "heads", "network", "student", "peers", "architectures", "checkpoint"}
+TORCH_CORE = {
+    "pvt",
+    "dysample",
+    "dcf",
+    "heads",
+    "network",
+    "student",
+    "peers",
+    "architectures",
+    "checkpoint",
+    "hamburger",
+    "head_layers",
+    "head_segformer",
+    "head_segnext",
+    "head_unet",
+    "head_upernet",
+    "pyramid_pooling",
+    "aspp",
+    "encoder_weights",
+    "library_decoders",
+    "mffenet",
+    "mscan",
+    "segnext",
+    "weights_file",
+}
 
 LEAN = {"numpy", "onnxruntime", "rasterio", "cv2"}  # the runtime's dependencies, by import name
 DISTRIBUTIONS = {"cv2": "opencv-python-headless"}  # where a distribution has another name than its package
