@@ -26,7 +26,7 @@ DATA: Final = Path(__file__).with_suffix(".toml")
 TEACHER: Final = "tf_efficientnet_lite0"
 PHASE_1: Final = (
     *("--crop-px", "128", "--teacher-px", "192", "--pseudo-px", "96", "--epochs", "10", "--batch", "16"),
-    *("--student-rate", "5e-4", "5e-6", "--discriminator-rate", "1e-4", "1e-6", "--warmup-epochs", "1"),
+    *("--student-rate", "5e-4", "5e-6", "--discriminator-rate", "5e-5", "5e-7", "--warmup-epochs", "1"),
     *("--weight-decay", "0.05", "--clip-norm", "1", "--scale", "0.6", "1.6", "--workers", "1"),
 )
 PHASE_2: Final = (

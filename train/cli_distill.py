@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .cli_options import add_data, add_machine, input_contract
-from .distill_config import ALIGNMENTS, BALANCES, DINOV2_B, DINOV2_L, METHODS, DistillConfig
+from .distill_config import ALIGNMENTS, BALANCES, DINOV2_B, DINOV2_L, DOORS, METHODS, DistillConfig
 
 
 def add_commands(commands: Any) -> None:
@@ -36,6 +36,7 @@ def add_commands(commands: Any) -> None:
     add("--method", choices=METHODS, default="kda", help="kda: with a discriminator; kd: without")
     add("--discriminator", default=DINOV2_B, metavar="NAME", help="its frozen eyes; default: %(default)s")
     add("--discriminator-weights", default="", metavar="FILE", help="its state dict; default: fetched by name")
+    add("--doors", choices=DOORS, default="shared", help="of the discriminator: one for both, or one a role")
     add("--pseudo-px", type=int, default=0, help="side of the image that it is shown; default: --crop-px")
     add("--weights", type=float, nargs=2, default=(0.6, 0.4), metavar=("KL", "MSE"), help="of the two losses")
     add(
@@ -79,6 +80,7 @@ def run(options: argparse.Namespace, command: str) -> None:
         method=options.method,
         discriminator=options.discriminator,
         discriminator_weights=options.discriminator_weights,
+        doors=options.doors,
         pseudo_px=options.pseudo_px,
         weights=tuple(options.weights),
         balance=options.loss_weights,

@@ -4,8 +4,11 @@ Source: KDA, doi 10.1109/LGRS.2025.3597685, section II-A: learned layers turn a 
 frozen DINOv2-B looks at it, and a multilevel convolutional head gives one score an image. What the paper leaves open
 is decided here:
 
-- **One door a role.** The layers before the frozen backbone are chosen by who made the map, teacher or student, and
-  never by the number of its channels (two of them may have the same).
+- **One door for both, or one a role.** The layers before the frozen backbone are never chosen by the number of
+  channels, as in the published code (two maps may have the same). With a door a role the discriminator can tell the
+  two apart without looking: the doors learn different constants, and the student can do nothing about it (a test
+  shows it on equal maps). Since the student's map has been brought to the teacher's channels, both take one `shared`
+  door by default (docs/adr/0004).
 - **Group norm, no batch norm.** Statistics over a batch would see teacher and student apart and tell them apart.
 - **The score is a probability.** The discriminator maximises a squared difference, which has no largest value
   unless the scores are bounded.
@@ -56,12 +59,14 @@ class Discriminator(nn.Module):
         backbone: frozen; several levels serve the multilevel head.
         channels: of the maps that both roles show.
         image_px: side of the pseudo-image; a multiple of 4 that the backbone takes.
+        doors: `shared` by both roles, or one a `role`.
     """
 
-    def __init__(self, backbone: FrozenBackbone, channels: int, image_px: int) -> None:
+    def __init__(self, backbone: FrozenBackbone, channels: int, image_px: int, doors: str = "shared") -> None:
         super().__init__()
         self.backbone = backbone
-        self.doors = nn.ModuleDict({role: Door(channels, image_px) for role in ROLES})
+        names = ROLES if doors == "role" else (doors,)
+        self.doors = nn.ModuleDict({name: Door(channels, image_px) for name in names})
         self.levels = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(level[0], HEAD_WIDTH, 1),
@@ -81,7 +86,8 @@ class Discriminator(nn.Module):
             features: maps (B, C, h, w).
             roles: who made each of them, of `ROLES`.
         """
-        images = torch.cat([self.doors[role](one) for one, role in zip(features, roles, strict=True)])
+        names = roles if len(self.doors) > 1 else ["shared"] * len(roles)
+        images = torch.cat([self.doors[name](one) for one, name in zip(features, names, strict=True)])
         maps = self.backbone(images)
         pooled = [level(one).mean(dim=(2, 3)) for level, one in zip(self.levels, maps, strict=True)]
         scores = torch.sigmoid(self.score(torch.cat(pooled, dim=1)).float())[:, 0]

@@ -181,7 +181,9 @@ class _Game:
         self.adversary: Discriminator | None = None
         if config.method == "kda":
             eyes = self._eyes()
-            self.adversary = Discriminator(eyes.to(device), self.shapes[-1][0], config.pseudo_px or config.crop_px)
+            self.adversary = Discriminator(
+                eyes.to(device), self.shapes[-1][0], config.pseudo_px or config.crop_px, config.doors
+            )
             self.discriminator: Any = wrapped(fabric, self.adversary)
             self.discriminator_optimizer = torch.optim.AdamW(
                 decay_groups(self.adversary, "discriminator"), weight_decay=config.weight_decay, maximize=True
@@ -310,7 +312,7 @@ def _shown(
 def _report(epoch: int, config: DistillConfig, means: dict[str, float], seconds: float) -> None:
     scores = f", scores {means['score_teacher']:.3f} / {means['score_student']:.3f}" if config.method == "kda" else ""
     LOGGER.info(
-        "epoch %d/%d: divergence %.4f%s, feature variance %.3g / %.3g (teacher / student), %.0f s",
+        "epoch %d/%d: divergence %.4f%s, feature variance %.3g / %.3g (teacher / student), %.1f s",
         *(epoch + 1, config.epochs, means["divergence"], scores, means["variance_teacher"], means["variance_student"]),
         seconds,
     )

@@ -13,6 +13,7 @@ from .augmentation import Augmentation
 METHODS: Final = ("kd", "kda")
 BALANCES: Final = ("fixed", "adaptive")
 ALIGNMENTS: Final = ("last", "stages")
+DOORS: Final = ("shared", "role")
 DINOV2_B: Final = "vit_base_patch14_dinov2.lvd142m"
 DINOV2_L: Final = "vit_large_patch14_dinov2.lvd142m"
 
@@ -29,6 +30,7 @@ class DistillConfig:
         method: `kda`, or `kd` for the same without discriminator.
         discriminator: timm's name of the frozen model that the discriminator looks through.
         discriminator_weights: its state dict; empty: fetched, or the teacher's where it is the same model.
+        doors: of the discriminator: `shared` by teacher and student, or one a `role`.
         pseudo_px: side of the image that it is shown; 0: `crop_px`, resized to what the model takes.
         weights: of the divergence and of the score distance.
         balance: `fixed` weights, or `adaptive`: the gradients of the two terms stand in the ratio of `weights`.
@@ -59,6 +61,7 @@ class DistillConfig:
     method: str = "kda"
     discriminator: str = DINOV2_B
     discriminator_weights: str = ""
+    doors: str = "shared"
     pseudo_px: int = 0
     weights: tuple[float, float] = (0.6, 0.4)
     balance: str = "fixed"
@@ -82,7 +85,7 @@ class DistillConfig:
     threads: int = 0
 
     def __post_init__(self) -> None:
-        for name, choices in (("method", METHODS), ("balance", BALANCES), ("align", ALIGNMENTS)):
+        for name, choices in (("method", METHODS), ("balance", BALANCES), ("align", ALIGNMENTS), ("doors", DOORS)):
             if getattr(self, name) not in choices:
                 raise UsageError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
         if self.crop_px < STRIDE_PX or self.crop_px % STRIDE_PX:

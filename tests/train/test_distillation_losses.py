@@ -55,7 +55,7 @@ def test_a_weight_that_balances_gradients_is_bounded() -> None:
 @pytest.mark.parametrize("name", ["test_vit", "test_convnext"])
 def test_the_discriminator_gives_one_probability_an_image_and_chooses_the_door_by_role(name: str) -> None:
     torch.manual_seed(0)
-    discriminator = Discriminator(open_backbone(name, weights=None, levels="stages", pretrained=False), 12, 64)
+    discriminator = Discriminator(open_backbone(name, weights=None, levels="stages", pretrained=False), 12, 64, "role")
     features = torch.randn(3, 12, 4, 4)
     with torch.no_grad():
         teacher, student = discriminator([features, features], ROLES)
@@ -70,11 +70,30 @@ def test_the_discriminator_gives_one_probability_an_image_and_chooses_the_door_b
 
 
 def test_a_door_learns_from_its_own_role_only() -> None:
-    discriminator = Discriminator(open_backbone("test_vit", weights=None, levels="stages", pretrained=False), 12, 64)
+    discriminator = Discriminator(
+        open_backbone("test_vit", weights=None, levels="stages", pretrained=False), 12, 64, "role"
+    )
     discriminator([torch.randn(2, 12, 4, 4)], ("student",))[0].sum().backward()
     doors = {role: [p.grad for p in discriminator.doors[role].parameters()] for role in ROLES}
     assert all(gradient is None for gradient in doors["teacher"])
     assert all(gradient is not None for gradient in doors["student"])
+
+
+@pytest.mark.parametrize(("doors", "told_apart"), [("shared", False), ("role", True)])
+def test_equal_maps_are_told_apart_only_by_a_discriminator_that_knows_the_role(doors: str, told_apart: bool) -> None:
+    """Why the door is shared: with one a role the discriminator wins without looking, and no student can fool it."""
+    torch.manual_seed(0)
+    discriminator = Discriminator(open_backbone("test_vit", weights=None, pretrained=False), 12, 64, doors)
+    optimizer = torch.optim.AdamW([p for p in discriminator.parameters() if p.requires_grad], lr=3e-3, maximize=True)
+    for _ in range(60):
+        features = torch.randn(4, 12, 4, 4)
+        distance = score_distance(*discriminator([features, features], ROLES))
+        optimizer.zero_grad()
+        distance.backward()
+        optimizer.step()
+    reached = float(distance.detach())
+    assert (reached > 0.5) == told_apart
+    assert told_apart or reached < 1e-9
 
 
 def test_what_is_stored_of_a_discriminator_is_what_it_learned() -> None:
