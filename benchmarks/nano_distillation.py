@@ -35,7 +35,7 @@ PHASE_2: Final = (
     *("--average", "0.998", "--loss", "0.4", "0.6", "0.5", "--scale", "0.6", "1.6", "--workers", "1"),
 )
 GROUPS: Final = ("bijie/ny", "bijie/qxg", "l4s/validation")
-METHODS: Final = {  # of phase 1, as options; None: no phase 1
+METHODS: Final[dict[str, tuple[str, ...] | None]] = {  # of phase 1, as options; None: no phase 1
     "none": None,
     "kd": ("--method", "kd"),
     "kda": ("--method", "kda"),
@@ -63,12 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cells", type=int, default=len(CELLS), help="stop after that many")
     options = parser.parse_args(argv)
     rows: list[dict[str, Any]] = []
+    facts = {"machine": machine_facts(("torch", "timm")), "phase_1": PHASE_1, "phase_2": PHASE_2}
     try:
-        for method, network, seed in CELLS[: options.cells]:
+        for done, (method, network, seed) in enumerate(CELLS[: options.cells], start=1):
             cell = cell_of(method, network, seed, options)
             rows.append({**cell.labels, "seed": seed, **figures(run_cell(cell))})
-            facts = {"machine": machine_facts(("torch", "timm")), "phase_1": PHASE_1, "phase_2": PHASE_2}
-            write_rows(options.json or options.out / "table.json", rows, **facts)
+            waiting = [{"method": m, "network": n, "seed": s} for m, n, s in CELLS[done:]]
+            write_rows(options.json or options.out / "table.json", rows, not_run=waiting, **facts)
     except KdaEdgeError as error:
         print(f"nano_distillation: {error}", file=sys.stderr)
         return 1
@@ -81,11 +82,12 @@ def cell_of(method: str, network: str, seed: int, options: argparse.Namespace) -
     common = ("--data", str(DATA), "--data-root", str(options.data_root), "--seed", str(seed))
     steps = []
     backbone: tuple[str, ...] = ()
-    if METHODS[method] is not None:
+    options_of_method = METHODS[method]
+    if options_of_method is not None:
         folder = options.out / f"distill-{method}-{seed}"
         teacher = ("--teacher", TEACHER, "--teacher-weights", str(options.teacher_weights), "--discriminator", TEACHER)
         arguments = ("distill", *common, "--out", str(folder), "--variant", "nano", *teacher, *PHASE_1)
-        steps.append(Step(folder, (*arguments, *METHODS[method])))
+        steps.append(Step(folder, (*arguments, *options_of_method)))
         backbone = ("--backbone", str(folder / "distilled.pt"))
     folder = options.out / f"segment-{method}-{network}-{seed}"
     steps.append(Step(folder, ("segment", *common, "--out", str(folder), "--variant", network, *PHASE_2, *backbone)))

@@ -12,12 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-DOCUMENTS: Final = ("README.md", "docs/model_card.md", "docs/adr/0003-folded-head.md")
+DOCUMENTS: Final = ("README.md", "docs/model_card.md", "docs/distillation.md", "docs/adr/0003-folded-head.md")
 RESULTS: Final = Path("benchmarks/results")
 BLOCK: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -83,6 +84,46 @@ def folded_head_table(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def distillation_table(result: Mapping[str, Any]) -> str:
+    """Return mean and spread over seeds, a row a method and network; cells that have not run are named as such."""
+    rows = result["rows"]
+    groups = list(rows[0]["iou"])
+    lines = [
+        "| phase 1 | network | seeds | " + " | ".join(groups) + " | mean | mean, each at its own best threshold |",
+        "|---|---|---|" + "---:|" * (len(groups) + 2),
+    ]
+    for method, network in dict.fromkeys((row["method"], row["network"]) for row in [*rows, *result["not_run"]]):
+        mine = [row for row in rows if (row["method"], row["network"]) == (method, network)]
+        seeds = ", ".join(str(row["seed"]) for row in mine) or "not run"
+        cells = [_spread([row["iou"][group] for row in mine]) for group in groups]
+        cells.append(_spread([row["mean_iou_of_groups"] for row in mine]))
+        cells.append(_spread([row["mean_iou_of_groups_at_best_threshold"] for row in mine]))
+        lines.append(f"| {method} | {network} | {seeds} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.3f}{spread}"
+
+
+def feature_cache_table(result: Mapping[str, Any]) -> str:
+    """Return the seconds of each epoch, and the first against the median of the later ones."""
+    seconds = result["epoch_seconds"]
+    lines = ["| " + " | ".join(f"epoch {k}" for k in range(1, len(seconds) + 1)) + " | first / later |"]
+    lines.append("|" + "---:|" * (len(seconds) + 1))
+    lines.append("| " + " | ".join(f"{value:.1f} s" for value in seconds) + f" | {result['ratio']:.1f} |")
+    facts = result["machine"]
+    lines += [
+        "",
+        f"{result['images']} crops of {result['crop_px']} px, teacher {result['teacher']}, student "
+        f"{result['variant']}; PyTorch {facts['torch']}, {facts['cores']} cores of {facts['processor']}.",
+    ]
+    return "\n".join(lines)
+
+
 def _below(group: str, name: str) -> bool:
     return "/" in group and (name == "all" or group.startswith(f"{name}/"))
 
@@ -91,6 +132,8 @@ TABLES: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = MappingProxyTy
     {
         "student_nano": accuracy_table,
         "folded_head": folded_head_table,
+        "nano_distillation": distillation_table,
+        "feature_cache": feature_cache_table,
     }
 )
 

@@ -91,7 +91,7 @@ class Discriminator(nn.Module):
         maps = self.backbone(images)
         pooled = [level(one).mean(dim=(2, 3)) for level, one in zip(self.levels, maps, strict=True)]
         scores = torch.sigmoid(self.score(torch.cat(pooled, dim=1)).float())[:, 0]
-        return list(scores.split([len(one) for one in features]))
+        return list(torch.split(scores, [len(one) for one in features]))
 
     def learned(self) -> dict[str, Tensor]:
         """Return the state dict without the frozen backbone."""

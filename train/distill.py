@@ -140,7 +140,7 @@ def distill(
                 if progress is not None and fabric.is_global_zero:
                     progress(f"epoch {epoch + 1}/{config.epochs}", done, steps_an_epoch)
             means = dict(zip(FIGURES, mean_everywhere(fabric, list(sums / steps_an_epoch)), strict=True))
-            if fabric.is_global_zero:
+            if writer is not None:
                 for name, value in means.items():
                     writer.add_scalar(f"distill/{name}", value, epoch + 1)
                 writer.flush()

@@ -60,4 +60,5 @@ def segmentation_loss(
     pixels, entropy_sum, focal_sum, overlap, predicted, true = gather(torch.stack([one.float().sum() for one in here]))
     count = pixels.clamp(min=1)
     dice = 1 - (2 * overlap + 1) / (predicted + true + 1)
-    return weights.cross_entropy * entropy_sum / count + weights.focal * focal_sum / count + weights.dice * dice
+    loss: Tensor = (weights.cross_entropy * entropy_sum + weights.focal * focal_sum) / count + weights.dice * dice
+    return loss

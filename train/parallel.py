@@ -51,7 +51,7 @@ def open_fabric(device_name: str, precision: str) -> Fabric:
         here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
         fabric = Fabric(**settings, devices=here, num_nodes=world // here, strategy="ddp")
     else:
-        fabric = Fabric(**settings, devices=1 if device.index is None else [device.index])
+        fabric = Fabric(**settings, devices=[device.index] if ":" in device_name else 1)
     fabric.launch()
     return fabric
 
@@ -88,7 +88,8 @@ def summed(fabric: Fabric, sums: Tensor) -> Tensor:
 def wrapped(fabric: Fabric, network: nn.Module) -> Any:
     """Return a network for use under Fabric: gradients averaged over processes, batch norm synchronised on GPUs."""
     if fabric.world_size > 1 and fabric.device.type == "cuda":
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
+        network = convert(network)
     return fabric.setup_module(network)
 
 

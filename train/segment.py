@@ -170,7 +170,7 @@ def segment(
             iou = val_iou if math.isfinite(val_iou) else 0.0
             better = iou >= best_iou or not data.samples["val"]
             best_iou = iou if better else best_iou
-            if fabric.is_global_zero:
+            if writer is not None:
                 writer.add_scalar("train/loss", loss_sum / steps_an_epoch, epoch + 1)
                 writer.add_scalar("train/gradient_norm", float(gradient_norm), epoch + 1)
                 writer.add_scalar("train/backbone_rate", optimizer.param_groups[0]["lr"], epoch + 1)

@@ -150,7 +150,7 @@ def open_backbone(
         return _open_student(weights, levels, input_px)
     try:
         import timm
-        from timm.data import resolve_model_data_config
+        import timm.data
     except ModuleNotFoundError as error:
         raise MissingDependency("timm", extra="train") from error
     if name.split(".", maxsplit=1)[0] not in timm.list_models():
@@ -159,7 +159,8 @@ def open_backbone(
             f"timm {timm.__version__} has no model {name!r}" + (f"; it has {', '.join(near)}" if near else "")
         )
     model = _timm_model(name, weights, pretrained=pretrained, option=option)
-    config = resolve_model_data_config(model)
+    resolve: Any = getattr(timm.data, "resolve_model_data_config")  # noqa: B009  # timm does not export it by type
+    config = resolve(model)
     patch = getattr(getattr(model, "patch_embed", None), "patch_size", None)
     dynamic = bool(getattr(getattr(model, "patch_embed", None), "dynamic_img_pad", False)) or hasattr(
         model, "dynamic_img_size"

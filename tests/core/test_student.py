@@ -127,3 +127,20 @@ def test_stochastic_depth_rests_in_eval_mode_and_keeps_the_mean_in_training() ->
     torch.testing.assert_close(kept.unique(), torch.tensor([0.0, 4 / 3]))
     assert float(kept.mean()) == pytest.approx(1.0, abs=0.02)
     assert torch.equal(drop.eval()(x), x)
+
+
+def test_blocks_that_are_run_again_give_the_same_loss_and_gradients() -> None:
+    """Stochastic depth included: the second run of a block drops what the first one dropped."""
+    student = Student("nano").train()
+    image = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for recompute in (False, True):
+        student.encoder.recompute = recompute
+        student.zero_grad()
+        torch.manual_seed(5)
+        student(image).square().mean().backward()
+        gradients.append({key: p.grad.clone() for key, p in student.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    for key, value in gradients[0].items():
+        assert torch.equal(gradients[1][key], value), key
+    assert "block1.0.norm1.weight" in "".join(gradients[0])
