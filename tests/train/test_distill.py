@@ -17,8 +17,9 @@ from kda_edge.student import Student
 from kda_edge.train.augmentation import Augmentation
 from kda_edge.train.backbones import read_backbone
 from kda_edge.train.data import DataSet
-from kda_edge.train.distill import _Game, distill
+from kda_edge.train.distill import distill
 from kda_edge.train.distill_config import DistillConfig
+from kda_edge.train.game import Game
 from kda_edge.train.parallel import open_fabric
 from kda_edge.train.unlabelled import load_images
 
@@ -57,8 +58,8 @@ def images(folders: Path) -> DataSet:
     return load_images(folders / "images", seed=0)
 
 
-def game(config: DistillConfig, images: DataSet) -> _Game:
-    return _Game(config, images.input, open_fabric("cpu", "fp32"))
+def game(config: DistillConfig, images: DataSet) -> Game:
+    return Game(config, images.input, open_fabric("cpu", "fp32"))
 
 
 def batch(count: int = 4) -> Tensor:
