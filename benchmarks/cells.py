@@ -96,7 +96,8 @@ def run_cell(
             code = run(step.command)
             if code:
                 raise TrainingError(
-                    f"{cell.name}: kda-train {step.arguments[0]} ended with {code}; start the same command again to go on"
+                    f"{cell.name}: kda-train {step.arguments[0]} ended with {code}; "
+                    "start the same command again to go on"
                 )
             write_text(step.folder / MARK, json.dumps({**mark, "facts": dict(facts or {})}))
     result: dict[str, Any] = json.loads(cell.result.read_text(encoding="utf-8"))

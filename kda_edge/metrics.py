@@ -71,6 +71,16 @@ class ConfusionCounts:
         return (self.iou + self.background_iou) / 2
 
     @property
+    def mean_precision(self) -> float:
+        """Mean of the precision of landslide and of background; NaN where one of the classes was not claimed."""
+        return (self.precision + _ratio(self.tn, self.tn + self.fn)) / 2
+
+    @property
+    def mean_f1(self) -> float:
+        """Mean of the F1 of landslide and of background."""
+        return (self.f1 + _ratio(2 * self.tn, 2 * self.tn + self.fp + self.fn)) / 2
+
+    @property
     def overall_accuracy(self) -> float:
         """Share of all pixels that are right (the paper's OA)."""
         return _ratio(self.tp + self.tn, self.pixels)
@@ -83,6 +93,8 @@ class ConfusionCounts:
             "recall": self.recall,
             "f1": self.f1,
             "mean_iou": self.mean_iou,
+            "mean_precision": self.mean_precision,
+            "mean_f1": self.mean_f1,
             "overall_accuracy": self.overall_accuracy,
         }
         return {name: value for name, value in values.items() if math.isfinite(value)}

@@ -1,9 +1,14 @@
-"""State dicts of foreign networks, from files that can't run code."""
+"""State dicts of foreign networks: from files that can't run code, or from a hub that may be out of reach."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 from torch import Tensor
@@ -42,6 +47,26 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
 
 
+@contextmanager
+def reachable_hub() -> Iterator[None]:
+    """Let what runs inside fetch from the hub; where its host has no address, from the cache alone.
+
+    Without this, a machine in the field tries again and again for minutes before it says what it lacks.
+    """
+    from huggingface_hub import constants
+
+    before, logger = constants.HF_HUB_OFFLINE, logging.getLogger("huggingface_hub")
+    level = logger.level
+    host = urlsplit(constants.ENDPOINT).hostname
+    constants.HF_HUB_OFFLINE = before or not (getproxies() or (host and _has_address(host)))
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+        logger.setLevel(level)
+
+
 def _safetensors(path: Path) -> object:
     try:
         from safetensors.torch import load_file
@@ -52,3 +77,11 @@ def _safetensors(path: Path) -> object:
 
 def _pickled(path: Path) -> object:
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _has_address(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        return False
+    return True

@@ -39,7 +39,10 @@ class WeightAverage:
         """Take the network's weights in after a step."""
         keep = ema_decay(step, final=self.decay) if self.decay else 0.0
         for key, value in self.network.state_dict().items():
-            self.average[key].lerp_(value, 1 - keep)
+            if value.is_floating_point():
+                self.average[key].lerp_(value, 1 - keep)
+            else:  # a counter, of batch norm for one
+                self.average[key].copy_(value)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

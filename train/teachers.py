@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from kda_edge.checkpoint import read_checkpoint
 from kda_edge.errors import KdaEdgeError, MissingDependency, TrainingError, UsageError
 from kda_edge.pvt import STRIDES_PX, PyramidVisionTransformer
-from kda_edge.weights_file import read_weights
+from kda_edge.weights_file import reachable_hub, read_weights
 
 STUDENT: Final = "student"  # as a teacher's name: a checkpoint of ours
 LEVELS: Final = ("last", "stages")
@@ -193,14 +193,15 @@ def _timm_model(name: str, weights: Path | None, *, pretrained: bool, option: st
     if "vit" in name or "eva" in name or "beit" in name:
         arguments["dynamic_img_size"] = True  # position embeddings are resized to the image's grid
     try:
-        try:
-            return timm.create_model(name, **arguments)
-        except TypeError:  # a model without that option
-            arguments.pop("dynamic_img_size", None)
-            return timm.create_model(name, **arguments)
+        with reachable_hub():
+            try:
+                return timm.create_model(name, **arguments)
+            except TypeError:  # a model without that option
+                arguments.pop("dynamic_img_size", None)
+                return timm.create_model(name, **arguments)
     # Hubs and unpicklers fail in every way there is: no route, no name, no such key, other shapes.
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0].split(". ")[0]
         if weights is not None:
             raise TrainingError(f"{weights} does not hold the weights of {name}: {first}") from error
         raise TrainingError(_how_to_fetch(name, first, option)) from error

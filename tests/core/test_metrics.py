@@ -42,6 +42,8 @@ def test_metrics_equal_torchmetrics(seed: int) -> None:
         "recall": classification.binary_recall(prediction, target),
         "f1": classification.binary_f1_score(prediction, target),
         "mean_iou": jaccard.mean(),
+        "mean_precision": classification.multiclass_precision(prediction, target, num_classes=2, average="macro"),
+        "mean_f1": classification.multiclass_f1_score(prediction, target, num_classes=2, average="macro"),
         "overall_accuracy": classification.binary_accuracy(prediction, target),
     }
     assert counts.background_iou == pytest.approx(float(jaccard[0]), abs=1e-6)

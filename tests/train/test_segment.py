@@ -176,6 +176,16 @@ def test_the_average_is_applied_for_a_while_and_taken_back() -> None:
     assert torch.equal(network.weight, own)
 
 
+def test_the_average_takes_counters_as_they_are() -> None:
+    network = torch.nn.BatchNorm2d(2).train()
+    average = WeightAverage(network, 0.9)
+    network(torch.randn(3, 2, 4, 4))
+    average.update(100)
+    assert int(average.average["num_batches_tracked"]) == 1
+    expected = 0.9 * torch.zeros(2) + 0.1 * network.running_mean
+    torch.testing.assert_close(average.average["running_mean"], expected)
+
+
 @pytest.mark.parametrize("wrong", [{"crop_px": 100}, {"epochs": 0}, {"batch": 0}, {"finish_epochs": 9}])
 def test_settings_that_can_not_be_right_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError):
