@@ -2,7 +2,8 @@
 
 Each rule is a function that yields one line a finding. The sources are the TensorRT and onnx-tensorrt trackers and
 trials with its parsers: GridSample is misread from opset 20 on (TensorRT issue 4646), `Attention` (opset 23), Resize
-with antialias, double and foreign domains are refused, and shape arithmetic costs engines their fusions.
+with antialias, double and foreign domains are refused, shape arithmetic costs engines their fusions, and a Resize can
+shift a map against PyTorch's (TensorRT issues 273 and 974).
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from kda_edge.errors import ExportError
 
@@ -18,10 +21,12 @@ OPSET: Final = 19
 IR_VERSION_MAX: Final = 10
 INPUT_NAME: Final = "image"
 OUTPUT_NAME: Final = "probability"
+# By mode of a Resize: the coordinates that PyTorch means by it, between pixel centres where it mixes pixels. In a graph
+# for one tile size the two half-pixel forms differ in nothing but a result of one pixel.
+RESIZE_COORDINATES: Final = {b"linear": (b"half_pixel", b"pytorch_half_pixel"), b"nearest": (b"asymmetric",)}
 # Operators that must not be left, with the reason that the message gives.
 BARRED: Final = {
     "Attention": "no TensorRT release parses it",
-    "Resize": "position embeddings are constants of the tile size",
     "Shape": "shapes must be constants",
     "If": "the graph must be straight",
     "Loop": "the graph must be straight",
@@ -77,6 +82,46 @@ def grid_samples_are_bilinear_in_4d(model: onnx.ModelProto) -> Iterator[str]:
             yield f"{node.name} takes {[ranks.get(name) for name in node.input]} dimensions, not 4"
 
 
+def resizes_are_exact(model: onnx.ModelProto) -> Iterator[str]:
+    """Resize in the one form that TensorRT 10.3 to 11 and ONNX Runtime read alike.
+
+    Bilinear between pixel centres or nearest from the corner; factors that are constants (a constant size would fix
+    the batch too, a computed one needs Shape), and whole or powers of two: no size and no nearest pixel hangs on
+    rounding. `align_corners` is barred though both engines know it: its pixels move with the size of the tile.
+    """
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type != "Resize":
+            continue
+        settings = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+        mode = settings.get("mode", b"nearest")
+        coordinates = settings.get("coordinate_transformation_mode", b"half_pixel")
+        if mode not in RESIZE_COORDINATES:
+            yield f"{node.name} resizes in mode {mode.decode()}, not nearest or linear"
+        elif coordinates not in RESIZE_COORDINATES[mode]:
+            yield f"{node.name} resizes in mode {mode.decode()} with {coordinates.decode()} coordinates"
+        if mode == b"nearest" and settings.get("nearest_mode", b"round_prefer_floor") != b"floor":
+            yield f"{node.name} does not take the nearest pixel from the corner (floor)"
+        if settings.get("antialias", 0) != 0:
+            yield f"{node.name} resizes with antialias"
+        if settings.get("exclude_outside", 0) != 0:
+            yield f"{node.name} leaves pixels outside of the map out"
+        if "axes" in settings:
+            yield f"{node.name} resizes named axes"
+        factors = constants.get(node.input[2]) if len(node.input) == 3 else None
+        if factors is None:
+            yield f"{node.name} has no constant factors"
+        elif not _are_exact(factors):
+            yield f"{node.name} resizes by {factors.tolist()}, not by 1, 1 and two whole numbers or powers of two"
+
+
+def _are_exact(factors: NDArray[np.generic]) -> bool:
+    if factors.shape != (4,) or factors[0] != 1 or factors[1] != 1:
+        return False
+    # A mantissa of a half, as frexp splits it, is that of a power of two.
+    return all(factor > 0 and (factor % 1 == 0 or np.frexp(factor)[0] == 0.5) for factor in factors[2:])
+
+
 def no_double(model: onnx.ModelProto) -> Iterator[str]:
     """No float64 anywhere: TensorRT has none."""
     double = onnx.TensorProto.DOUBLE
@@ -109,6 +154,7 @@ RULES: Final[tuple[Rule, ...]] = (
     only_the_default_domain,
     no_barred_operator,
     grid_samples_are_bilinear_in_4d,
+    resizes_are_exact,
     no_double,
     interface_is_the_contract,
 )

@@ -14,6 +14,12 @@ from kda_edge.export import lint
 from kda_edge.export.to_onnx import ExportedGraph
 
 SAMPLING: dict[str, Any] = {"mode": "bilinear", "padding_mode": "border", "align_corners": 0}
+LINEAR: dict[str, Any] = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+NEAREST: dict[str, Any] = {
+    "mode": "nearest",
+    "coordinate_transformation_mode": "asymmetric",
+    "nearest_mode": "floor",
+}
 
 
 def clean() -> onnx.ModelProto:
@@ -42,6 +48,30 @@ def sampling(**changed: object) -> onnx.ModelProto:
 def with_node(node: onnx.NodeProto) -> onnx.ModelProto:
     model = clean()
     model.graph.node.append(node)
+    return model
+
+
+def resizing(settings: Mapping[str, object], factors: list[float] | None = None, **changed: object) -> onnx.ModelProto:
+    """The clean graph with a Resize beside it, by constant factors."""
+    resize = helper.make_node("Resize", ["image", "", "factors"], ["x"], name="resize", **(dict(settings) | changed))
+    model = with_node(resize)
+    constant = np.array([1, 1, 2, 2] if factors is None else factors, np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(constant, "factors"))
+    return model
+
+
+def resizing_to_a_constant_size() -> onnx.ModelProto:
+    model = resizing(LINEAR)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 3, 64, 64]), "sizes"))
+    del model.graph.node[-1].input[2]
+    model.graph.node[-1].input.extend(["", "sizes"])
+    return model
+
+
+def resizing_by_computed_factors() -> onnx.ModelProto:
+    model = resizing(LINEAR)
+    model.graph.node[-1].input[2] = "computed"
+    model.graph.node.insert(2, helper.make_node("Abs", ["factors"], ["computed"], name="compute"))
     return model
 
 
@@ -126,6 +156,35 @@ BROKEN: Mapping[str, tuple[lint.Rule, Callable[[], onnx.ModelProto], str]] = {
     "zero padding": (lint.grid_samples_are_bilinear_in_4d, lambda: sampling(padding_mode="zeros"), "border"),
     "aligned corners": (lint.grid_samples_are_bilinear_in_4d, lambda: sampling(align_corners=1), "corners"),
     "5-D sampling": (lint.grid_samples_are_bilinear_in_4d, in_five_dimensions, r"\[5, 4\] dimensions"),
+    "cubic resizing": (lint.resizes_are_exact, lambda: resizing(LINEAR, mode="cubic"), "resize resizes in mode cubic"),
+    "resizing between corners": (
+        lint.resizes_are_exact,
+        lambda: resizing(LINEAR, coordinate_transformation_mode="align_corners"),
+        "linear with align_corners",
+    ),
+    "bilinear from the corner": (
+        lint.resizes_are_exact,
+        lambda: resizing(LINEAR, coordinate_transformation_mode="asymmetric"),
+        "linear with asymmetric",
+    ),
+    "nearest between centres": (
+        lint.resizes_are_exact,
+        lambda: resizing(NEAREST, coordinate_transformation_mode="half_pixel"),
+        "nearest with half_pixel",
+    ),
+    "nearest by rounding": (
+        lint.resizes_are_exact,
+        lambda: resizing(NEAREST, nearest_mode="round_prefer_floor"),
+        "floor",
+    ),
+    "smooth resizing": (lint.resizes_are_exact, lambda: resizing(LINEAR, antialias=1), "antialias"),
+    "resizing without the outside": (lint.resizes_are_exact, lambda: resizing(LINEAR, exclude_outside=1), "outside"),
+    "resizing of named axes": (lint.resizes_are_exact, lambda: resizing(LINEAR, axes=[0, 1, 2, 3]), "named axes"),
+    "constant size": (lint.resizes_are_exact, resizing_to_a_constant_size, "no constant factors"),
+    "computed factors": (lint.resizes_are_exact, resizing_by_computed_factors, "no constant factors"),
+    "factor that rounds": (lint.resizes_are_exact, lambda: resizing(LINEAR, [1, 1, 2, 1.3]), "1.29"),
+    "factor of a third": (lint.resizes_are_exact, lambda: resizing(LINEAR, [1, 1, 1 / 3, 1]), "0.33"),
+    "resized channels": (lint.resizes_are_exact, lambda: resizing(LINEAR, [1, 2, 1, 1]), r"\[1.0, 2.0"),
     "double constant": (lint.no_double, with_double_constant, "half is float64"),
     "double on the way": (
         lint.no_double,
@@ -166,6 +225,18 @@ BROKEN: Mapping[str, tuple[lint.Rule, Callable[[], onnx.ModelProto], str]] = {
 def test_the_clean_graph_passes_every_rule() -> None:
     assert lint.findings(clean()) == []
     lint.require_clean(clean())
+
+
+@pytest.mark.parametrize("factors", [[1, 1, 2, 2], [1, 1, 0.25, 0.5], [1, 1, 3, 7], [1, 1, 1, 1]], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [LINEAR, LINEAR | {"coordinate_transformation_mode": "pytorch_half_pixel"}, NEAREST],
+    ids=["half pixel", "PyTorch's half pixel", "nearest"],
+)
+def test_a_resize_as_pytorch_means_it_by_an_exact_constant_factor_is_taken(
+    settings: Mapping[str, object], factors: list[float]
+) -> None:
+    assert lint.findings(resizing(settings, factors)) == []
 
 
 @pytest.mark.parametrize("name", BROKEN)
