@@ -77,8 +77,8 @@ class TrainingRecord:
         command: the command line that trained it.
         seed: the random seed of the run.
         epochs: the epochs that were run.
-        teacher: what its backbone was distilled from, a sentence; empty: nothing.
         metrics: figures on the held-out groups, `{group: {metric: value}}`, each 0..1.
+        teacher: what its backbone was distilled from, a sentence; empty: nothing.
     """
 
     data: tuple[str, ...] = ()
@@ -86,8 +86,8 @@ class TrainingRecord:
     command: str = ""
     seed: int = 0
     epochs: int = 0
-    teacher: str = ""
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    teacher: str = ""
 
 
 @dataclass(frozen=True)

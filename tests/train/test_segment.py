@@ -225,7 +225,7 @@ def test_the_command_trains_evaluates_and_writes_what_it_measured(
     [
         (["segment", "--data", "none", "--out", "o"], 1, "no data file or folder"),
         (["segment", "--data", "{folders}", "--out", "o", "--crop-px", "50"], 2, "multiple of 32"),
-        (["segment", "--data", "{folders}", "--out", "o", "--variant", "mini"], 2, "no student 'mini'"),
+        (["segment", "--data", "{folders}", "--out", "o", "--variant", "mini"], 2, "no network 'mini'"),
         (["segment", "--data", "{folders}", "--out", "o", "--device", "cuda:99"], 2, "CUDA"),
         (["segment", "--data", "{folders}", "--out", "o", "--pixel-type", "uint16"], 2, "needs --value-range"),
         (["evaluate", "--data", "{folders}", "--ckpt", "none.pt"], 1, "no checkpoint none.pt"),
