@@ -23,8 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kda_edge.checkpoint import read_content
-from kda_edge.errors import CheckpointError, ManifestError, TrainingError, UsageError
+from kda_edge.errors import ManifestError, TrainingError, UsageError
 from kda_edge.manifest import from_plain
 
 from .config import SegmentConfig
@@ -32,6 +31,7 @@ from .data import DataSet
 from .distill import distill
 from .distill_config import DistillConfig
 from .segment import segment
+from .state import run_of, settings_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -128,15 +128,14 @@ def fit(
     if (second / "last.pt").exists() and not resume:  # before hours of phase 1
         raise TrainingError(f"{second / 'last.pt'} exists; go on with --resume, or choose another folder with --out")
     backbone = first / "distilled.pt"
-    if not (resume and _epochs_done(first / "last.pt") == config.distill.epochs and backbone.exists()):
+    if not (resume and backbone.exists() and _is_done(first / "last.pt", config.distill, images)):
         backbone = distill(config.distill, images, first, resume=resume, cache=cache, progress=progress)
     settings = dataclasses.replace(config.segment, backbone=str(backbone))
     return segment(settings, data, second, command=command, resume=resume, progress=progress)
 
 
-def _epochs_done(last: Path) -> int:
-    try:
-        run = read_content(last).get("run")
-    except CheckpointError:
-        return 0
-    return int(run["epochs_done"]) if isinstance(run, dict) else 0
+def _is_done(last: Path, config: DistillConfig, images: DataSet) -> bool:
+    """Whether phase 1 has ended, with these very settings; the teacher need not be opened then."""
+    if not last.exists():
+        return False
+    return int(run_of(last, settings_of(config, images))["epochs_done"]) == config.epochs

@@ -76,6 +76,17 @@ def test_a_run_that_is_cut_in_either_phase_ends_as_one_that_is_not(
     assert weights_digest(resumed.student) == weights_digest(whole.student)
 
 
+def test_other_settings_of_a_phase_that_is_over_are_refused(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = [*command, "--out", str(tmp_path / "run")]
+    assert main(run) == 0
+    config = tmp_path / "fit.toml"
+    config.write_text(config.read_text().replace("student_rate = [1e-3, 1e-4]", "student_rate = [1e-3, 1e-5]"))
+    assert main([*run, "--resume"]) == 1
+    assert "was trained with another student_rate" in capsys.readouterr().err
+
+
 def test_a_run_in_the_way_is_found_before_hours_of_phase_1(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
