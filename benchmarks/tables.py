@@ -18,7 +18,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-DOCUMENTS: Final = ("README.md", "docs/model_card.md", "docs/distillation.md", "docs/adr/0003-folded-head.md")
+DOCUMENTS: Final = (
+    "README.md",
+    "docs/model_card.md",
+    "docs/distillation.md",
+    "docs/paper.md",
+    "docs/adr/0003-folded-head.md",
+)
 RESULTS: Final = Path("benchmarks/results")
 BLOCK: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -124,6 +130,20 @@ def feature_cache_table(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def activation_memory_table(result: Mapping[str, Any]) -> str:
+    """Return what a step keeps, a row each with and without recomputation."""
+    lines = [
+        "| `--recompute` | kept for the backward pass, GB | with weights, gradients and AdamW, GB |",
+        "|---|---:|---:|",
+    ]
+    lines.extend(
+        f"| {'yes' if row['recompute'] else 'no'} | {row['kept_gb']:.1f} | {row['with_weights_gb']:.1f} |"
+        for row in result["rows"]
+    )
+    what = f"{result['variant']}, batch {result['batch']}, {result['crop_px']} px, {result['precision']}"
+    return "\n".join([*lines, "", f"{what}; counted with PyTorch {result['machine']['torch']}, not measured on a GPU."])
+
+
 def _below(group: str, name: str) -> bool:
     return "/" in group and (name == "all" or group.startswith(f"{name}/"))
 
@@ -134,6 +154,7 @@ TABLES: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = MappingProxyTy
         "folded_head": folded_head_table,
         "nano_distillation": distillation_table,
         "feature_cache": feature_cache_table,
+        "activation_memory": activation_memory_table,
     }
 )
 
