@@ -18,9 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kda_edge.machine import machine_facts
 from kda_edge.student import Student
-
-from .machine import machine_facts
 
 GB = 1e9
 STATE_BYTES = 16  # of a weight: itself, its gradient, two moments, 4 bytes each

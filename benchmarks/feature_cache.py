@@ -23,8 +23,7 @@ import cv2
 import numpy as np
 
 from kda_edge.errors import MissingDependency
-
-from .machine import machine_facts
+from kda_edge.machine import machine_facts
 
 EPOCH_SECONDS: Final = re.compile(r"^epoch \d+/\d+: .* ([\d.]+) s$", re.MULTILINE)
 

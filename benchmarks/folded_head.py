@@ -18,9 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kda_edge.machine import machine_facts
 from kda_edge.student import VARIANTS, Student
-
-from .machine import machine_facts
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,7 +4,8 @@
 
 DIR holds the sources of `benchmarks/nano_distillation.toml`. The teacher, and the frozen model inside the
 discriminator, is EfficientNet-Lite0 (ImageNet-1k): a small CNN, no foundation model. All cells of a kind have the same
-budget; nothing is chosen on the test groups but the threshold of the column that says so. Started again, it goes on.
+budget; nothing is chosen on the test groups but the threshold of the column that says so. Started again, it goes on;
+a cell that `--json` holds already, made with the same settings, is not run again, on whatever machine it ran.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from kda_edge.errors import KdaEdgeError
+from kda_edge.errors import KdaEdgeError, UsageError
+from kda_edge.machine import machine_facts
 
 from .cells import Cell, Step, run_cell, write_rows
-from .machine import machine_facts
 
 DATA: Final = Path(__file__).with_suffix(".toml")
 TEACHER: Final = "tf_efficientnet_lite0"
@@ -62,19 +63,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="default: table.json in --out")
     parser.add_argument("--cells", type=int, default=len(CELLS), help="stop after that many")
     options = parser.parse_args(argv)
+    table = options.json or options.out / "table.json"
     rows: list[dict[str, Any]] = []
-    facts = {"machine": machine_facts(("torch", "timm")), "phase_1": PHASE_1, "phase_2": PHASE_2}
     try:
+        known = known_rows(table)
         for done, (method, network, seed) in enumerate(CELLS[: options.cells], start=1):
             cell = cell_of(method, network, seed, options)
-            rows.append({**cell.labels, "seed": seed, **figures(run_cell(cell))})
+            key = {**cell.labels, "seed": seed}
+            row = next((row for row in known if {name: row[name] for name in key} == key), None)
+            rows.append(row or {**key, "machine": machine_facts(("torch", "timm")), **figures(run_cell(cell))})
             waiting = [{"method": m, "network": n, "seed": s} for m, n, s in CELLS[done:]]
-            write_rows(options.json or options.out / "table.json", rows, not_run=waiting, **facts)
+            write_rows(table, rows, not_run=waiting, phase_1=PHASE_1, phase_2=PHASE_2)
     except KdaEdgeError as error:
         print(f"nano_distillation: {error}", file=sys.stderr)
         return 1
     print(json.dumps(summary(rows)))
     return 0
+
+
+def known_rows(table: Path) -> list[dict[str, Any]]:
+    """Return the rows of an earlier run; none where there was none.
+
+    Raises:
+        UsageError: it was made with other settings.
+    """
+    if not table.exists():
+        return []
+    earlier = json.loads(table.read_text(encoding="utf-8"))
+    if (earlier["phase_1"], earlier["phase_2"]) != (list(PHASE_1), list(PHASE_2)):
+        raise UsageError(f"{table} was made with other settings; choose another --json, or delete it")
+    rows: list[dict[str, Any]] = earlier["rows"]
+    return rows
 
 
 def cell_of(method: str, network: str, seed: int, options: argparse.Namespace) -> Cell:

@@ -21,9 +21,9 @@ from typing import Any
 from kda_edge import __version__
 from kda_edge.encoder_weights import IMAGENET
 from kda_edge.errors import KdaEdgeError, MissingDependency, TrainingError, UsageError
+from kda_edge.machine import machine_facts
 
 from .cells import Cell, kda_train, require_same_settings, run_cell, steps_left, write_rows, write_text
-from .machine import machine_facts
 from .paper_cells import Settings, cell_of, missing_weights
 from .paper_report import counts_of, notes_of, row_of
 from .paper_tables import TABLES, PaperRow, PaperTable, markdown
