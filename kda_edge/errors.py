@@ -8,12 +8,21 @@
     ├── ManifestError (ValueError)           a manifest that does not fit its schema
     │   └── NewerManifest                    written by a later kda-edge
     ├── ArtifactError (ValueError)           an .onnx file that the runtime can't take
+    │   └── Unverified                       its certificate is missing, fails or is of another graph
     ├── DataError (ValueError)               training images or masks that contradict what was declared
     ├── TrainingError (RuntimeError)         a run that can't start, go on or be resumed
     ├── ExportError (RuntimeError)           a graph that can't be made
-    │   └── ParityError                      a graph that does not answer as PyTorch does
+    │   ├── ParityError                      a graph that does not answer as PyTorch does
+    │   └── NotFaster                        INT8 that gains too little over another precision
     ├── SceneError (ValueError)              a raster that can't be read as a scene
     ├── EngineError (RuntimeError)           the engine failed on tiles that it should take
+    │   └── DeviceError                      the engine can't be had on this device
+    │       ├── NoDriver, NoDevice           no NVIDIA driver, or no GPU behind it
+    │       ├── TooOld                       a driver or library older than what is needed
+    │       ├── OutOfDeviceMemory            the GPU's memory does not suffice
+    │       ├── BuildRefused                 TensorRT makes no engine of this graph
+    │       ├── PrecisionLost                an engine that is mostly not in the precision that was asked for
+    │       └── ProviderFellBack             ONNX Runtime went on without the GPU that it was asked to use
     └── OutputError (OSError)                a map that can't be written where it was asked for
 
 Each message is one line: what is wrong, then what to do. Commands print it and exit with 1 (`UsageError`: 2).
@@ -76,6 +85,10 @@ class ArtifactError(KdaEdgeError, ValueError):
     """A model file that the runtime can't take."""
 
 
+class Unverified(ArtifactError):
+    """A model file without evidence that this very graph answers as its checkpoint does."""
+
+
 class DataError(KdaEdgeError, ValueError):
     """Training data that contradicts what was declared; the message names the file."""
 
@@ -92,12 +105,48 @@ class ParityError(ExportError):
     """An exported graph that does not answer as PyTorch does; nothing was written."""
 
 
+class NotFaster(ExportError):
+    """INT8 that gains too little over another precision to be worth its loss; nothing was written."""
+
+
 class SceneError(KdaEdgeError, ValueError):
     """A raster that can't be read as a scene for this model."""
 
 
 class EngineError(KdaEdgeError, RuntimeError):
     """The inference engine failed on tiles that it should take."""
+
+
+class DeviceError(EngineError):
+    """An engine that can't be had on this device; found before the device is touched where that can be."""
+
+
+class NoDriver(DeviceError):
+    """No NVIDIA driver, or one that does not start."""
+
+
+class NoDevice(DeviceError):
+    """A driver, and no GPU behind it."""
+
+
+class TooOld(DeviceError):
+    """A driver or library older than what is needed."""
+
+
+class OutOfDeviceMemory(DeviceError):
+    """The GPU's memory does not suffice."""
+
+
+class BuildRefused(DeviceError):
+    """TensorRT makes no engine of this graph."""
+
+
+class PrecisionLost(DeviceError):
+    """An engine whose layers are mostly not in the precision that was asked for."""
+
+
+class ProviderFellBack(DeviceError):
+    """ONNX Runtime went on without the provider that it was asked for, which it does in silence."""
 
 
 class OutputError(KdaEdgeError, OSError):

@@ -15,19 +15,17 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from kda_edge.certificate import Calibration, Certificate, require, require_sha256
 from kda_edge.errors import ManifestError, NewerManifest
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2  # 1 had `parity` in the certificate's place, and FP32 graphs alone
 METADATA_KEY: Final = "kda_edge.manifest"
 STRIDE_PX: Final = 32  # the encoder's coarsest stride: tile sides are multiples of it
+PRECISIONS: Final = ("fp32", "fp16", "int8")
+TARGETS: Final = ("any", "cpu", "tensorrt")  # engines that a graph was made for
 PIXEL_TYPES: Final = ("uint8", "uint16", "int16", "float32")
 
 _T = TypeVar("_T")
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ManifestError(message)
 
 
 @dataclass(frozen=True)
@@ -51,20 +49,20 @@ class InputContract:
     gsd_m: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        _require(len(self.bands) == 3, f"input.bands must name three bands, not {len(self.bands)}")
-        _require(
+        require(len(self.bands) == 3, f"input.bands must name three bands, not {len(self.bands)}")
+        require(
             self.pixel_type in PIXEL_TYPES, f"input.pixel_type must be one of {PIXEL_TYPES}, not {self.pixel_type!r}"
         )
         low, high = self.value_range
-        _require(
+        require(
             math.isfinite(low) and math.isfinite(high) and low < high, "input.value_range must be finite, low < high"
         )
         for name, values in (("mean", self.mean), ("std", self.std)):
-            _require(len(values) == len(self.bands), f"input.{name} must have one value a band")
-            _require(all(map(math.isfinite, values)), f"input.{name} must be finite")
-        _require(min(self.std) > 0, "input.std must be above 0")
+            require(len(values) == len(self.bands), f"input.{name} must have one value a band")
+            require(all(map(math.isfinite, values)), f"input.{name} must be finite")
+        require(min(self.std) > 0, "input.std must be above 0")
         if self.gsd_m is not None:
-            _require(0 < self.gsd_m[0] <= self.gsd_m[1], "input.gsd_m must be finest then coarsest, above 0")
+            require(0 < self.gsd_m[0] <= self.gsd_m[1], "input.gsd_m must be finest then coarsest, above 0")
 
 
 @dataclass(frozen=True)
@@ -91,54 +89,6 @@ class TrainingRecord:
 
 
 @dataclass(frozen=True)
-class TileParity:
-    """How far the graph's probabilities lie from PyTorch's on one tile.
-
-    Attributes:
-        tile: what the tile shows, as a name.
-        sha256: digest of the tile's raw pixels.
-        max_abs: largest difference of the probability, 0..1.
-        mean_abs: mean difference of the probability, 0..1.
-        agreement: share of pixels with the same class, 0..1.
-    """
-
-    tile: str
-    sha256: str
-    max_abs: float
-    mean_abs: float
-    agreement: float
-
-    def __post_init__(self) -> None:
-        for name in ("max_abs", "mean_abs", "agreement"):
-            _require(0 <= getattr(self, name) <= 1, f"parity.tiles.{name} must lie in 0..1")
-
-
-@dataclass(frozen=True)
-class Parity:
-    """The evidence that an artifact answers as its checkpoint does: ONNX Runtime against PyTorch.
-
-    Attributes:
-        budget_max_abs: largest difference of the probability that was allowed.
-        tiles: what was compared.
-        versions: the packages that compared, `{name: version}`.
-    """
-
-    budget_max_abs: float
-    tiles: tuple[TileParity, ...]
-    versions: dict[str, str]
-
-    @property
-    def max_abs(self) -> float:
-        """Largest difference over all tiles; not a number where nothing was compared."""
-        return max((tile.max_abs for tile in self.tiles), default=math.nan)
-
-    @property
-    def holds(self) -> bool:
-        """Whether something was compared and every tile is within the budget."""
-        return self.max_abs <= self.budget_max_abs
-
-
-@dataclass(frozen=True)
 class Manifest:
     """All that the runtime knows about a model.
 
@@ -150,10 +100,15 @@ class Manifest:
         input: the pixels that it may be given.
         classes: names of the classes by id.
         threshold: landslide probability from which a pixel counts as landslide, 0..1, both excluded.
-        precision: of the graph, `fp32` here.
+        precision: of the graph, one of `PRECISIONS`.
+        target: engines that the graph was made for, one of `TARGETS`; others run it too, and slower.
+        islands: modules that a search for sensitive layers kept out of the precision, beyond the rules.
+        calibration: what the ranges of an INT8 graph were measured on; None in other precisions.
+        sampling: `gridsample`, or `gather` where GridSample was written out.
+        fallback: name of the artifact beside this one that takes over where INT8 is not faster; empty: none.
         opset: ONNX operator set of the graph.
         training: how the student came to be.
-        parity: how the graph compares with PyTorch.
+        certificate: the evidence that the graph answers as the checkpoint does; None: there is none.
         package_version: of the kda-edge that wrote this.
         schema_version: of this manifest.
     """
@@ -162,31 +117,39 @@ class Manifest:
     parameters: int
     checkpoint_sha256: str
     tile_px: int
-    parity: Parity
     package_version: str
+    certificate: Certificate | None = None
     input: InputContract = InputContract()
     classes: tuple[str, ...] = ("background", "landslide")
     threshold: float = 0.5
     precision: str = "fp32"
+    target: str = "any"
+    islands: tuple[str, ...] = ()
+    calibration: Calibration | None = None
+    sampling: str = "gridsample"
+    fallback: str = ""
     opset: int = 19
     training: TrainingRecord = field(default_factory=TrainingRecord)
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        _require(self.schema_version == SCHEMA_VERSION, f"schema_version must be {SCHEMA_VERSION}")
-        _require(bool(self.variant), "variant must not be empty")
-        _require(self.parameters > 0, "parameters must be above 0")
-        _require(
-            len(self.checkpoint_sha256) == 64 and set(self.checkpoint_sha256) <= set("0123456789abcdef"),
-            "checkpoint_sha256 must be 64 hexadecimal digits",
-        )
-        _require(
+        require(self.schema_version == SCHEMA_VERSION, f"schema_version must be {SCHEMA_VERSION}")
+        require(bool(self.variant), "variant must not be empty")
+        require(self.parameters > 0, "parameters must be above 0")
+        require_sha256("checkpoint_sha256", self.checkpoint_sha256)
+        require(
             self.tile_px > 0 and self.tile_px % STRIDE_PX == 0,
             f"tile_px must be a multiple of {STRIDE_PX}, not {self.tile_px}",
         )
-        _require(len(self.classes) == 2, "classes must be background and landslide")
-        _require(0 < self.threshold < 1, f"threshold must lie between 0 and 1, not {self.threshold}")
-        _require(self.precision == "fp32", f"precision must be fp32, not {self.precision!r}")
+        require(len(self.classes) == 2, "classes must be background and landslide")
+        require(0 < self.threshold < 1, f"threshold must lie between 0 and 1, not {self.threshold}")
+        require(self.precision in PRECISIONS, f"precision must be one of {PRECISIONS}, not {self.precision!r}")
+        require(self.target in TARGETS, f"target must be one of {TARGETS}, not {self.target!r}")
+        require(self.sampling in ("gridsample", "gather"), f"sampling is unknown: {self.sampling!r}")
+        require(
+            (self.calibration is not None) == (self.precision == "int8"), "calibration belongs to int8, and to it alone"
+        )
+        require("/" not in self.fallback and "\\" not in self.fallback, "fallback must be a name, not a path")
 
     def to_json(self) -> str:
         """Return the manifest as JSON, keys sorted: equal manifests give equal text."""
@@ -211,6 +174,10 @@ class Manifest:
             raise ManifestError("the manifest has no schema_version; export the model again with kda-export")
         if version > SCHEMA_VERSION:
             raise NewerManifest(schema_version=version, known_version=SCHEMA_VERSION)
+        if version == 1:  # FP32 graphs, compared but not bound to a digest: no certificate
+            data = {name: value for name, value in data.items() if name != "parity"} | {
+                "schema_version": SCHEMA_VERSION
+            }
         return from_plain(cls, data, where="manifest")
 
 

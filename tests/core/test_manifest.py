@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any
 
 import pytest
 
+from kda_edge.certificate import Budget, Calibration, Certificate, Labelled, Latency, TileParity
 from kda_edge.errors import ManifestError, NewerManifest
-from kda_edge.manifest import SCHEMA_VERSION, InputContract, Manifest, Parity, TileParity, TrainingRecord
+from kda_edge.manifest import SCHEMA_VERSION, InputContract, Manifest, TrainingRecord
 
 
 def _manifest() -> Manifest:
@@ -19,8 +19,19 @@ def _manifest() -> Manifest:
         parameters=3_308_802,
         checkpoint_sha256="0f" * 32,
         tile_px=256,
-        parity=Parity(1e-4, (tile,), {"onnxruntime": "1.20"}),
         package_version="0.1.0",
+        certificate=Certificate(
+            graph_sha256="12" * 32,
+            budget=Budget(iou_points=0.5, faster_by=0.15),
+            tiles=(tile,),
+            versions={"onnxruntime": "1.20"},
+            labelled=Labelled(("a.png",), ("ab" * 32,), 0.5, 0.501),
+            latency=Latency("an engine", "a processor", 30, 8.0, "fp32", 10.0),
+        ),
+        precision="int8",
+        target="cpu",
+        islands=("encoder.stages.0",),
+        calibration=Calibration("percentile", 3, {"dark": 1}, ("ab" * 32,)),
         input=InputContract(gsd_m=(0.5, 10.0)),
         threshold=0.42,
         training=TrainingRecord(data=("a/b",), metrics={"val": {"iou": 0.5}}),
@@ -55,14 +66,27 @@ def test_a_manifest_reads_back_as_it_was() -> None:
         (("input", "bands"), ["red"], "three bands"),
         (("input", "gsd_m"), [10, 1], "gsd_m"),
         (("input", "colour"), 1, "unknown field 'colour'"),
-        (("parity", "tiles"), [{"tile": "x"}], "lacks the field 'sha256'"),
-        (("parity", "budget_max_abs"), None, "budget_max_abs must be float"),
+        (("target",), "toaster", "target"),
+        (("sampling",), "guess", "sampling"),
+        (("fallback",), "../other.onnx", "fallback must be a name"),
+        (("calibration",), None, "calibration belongs to int8"),
+        (("calibration", "method"), "hope", "calibration.method"),
+        (("calibration", "drawn"), {"snow": 1}, "calibration.drawn"),
+        (("calibration", "drawn"), {"dark": 2}, "a digest for each tile"),
+        (("certificate", "graph_sha256"), "12", "graph_sha256 must be 64"),
+        (("certificate", "tiles"), [{"tile": "x"}], "lacks the field 'sha256'"),
+        (("certificate", "tiles", 0, "max_abs"), 1.5, "max_abs must lie in 0..1"),
+        (("certificate", "budget"), {}, "must limit something"),
+        (("certificate", "budget", "iou_points"), -1, "iou_points must lie in 0..100"),
+        (("certificate", "latency", "p50_ms"), 0, "above 0 ms"),
+        (("certificate", "labelled", "iou"), 2, "labelled.iou must lie in 0..1"),
+        (("certificate", "labelled", "images"), [], "a digest for each image"),
         (("training", "metrics"), {"a": {"iou": "high"}}, "metrics.a.iou must be float"),
     ],
 )
-def test_a_field_that_does_not_fit_is_named(path: tuple[str, ...], value: object, reason: str) -> None:
+def test_a_field_that_does_not_fit_is_named(path: tuple[str | int, ...], value: object, reason: str) -> None:
     plain: dict[str, Any] = json.loads(_manifest().to_json())
-    part = plain
+    part: Any = plain
     for key in path[:-1]:
         part = part[key]
     part[path[-1]] = value
@@ -89,9 +113,11 @@ def test_a_newer_manifest_says_upgrade() -> None:
         Manifest.from_json(json.dumps(plain))
 
 
-def test_parity_holds_only_where_something_was_compared_and_lies_within_the_budget() -> None:
-    parity = _manifest().parity
-    assert parity.holds
-    assert parity.max_abs == 2e-6
-    assert not dataclasses.replace(parity, tiles=()).holds
-    assert not dataclasses.replace(parity, budget_max_abs=1e-6).holds
+def test_a_manifest_of_the_first_schema_is_read_and_has_no_certificate() -> None:
+    plain = json.loads(_manifest().to_json())
+    for name in ("certificate", "target", "islands", "calibration", "sampling", "fallback"):
+        del plain[name]
+    parity = {"budget_max_abs": 1e-4, "tiles": [], "versions": {}}
+    old = Manifest.from_json(json.dumps({**plain, "precision": "fp32", "parity": parity, "schema_version": 1}))
+    assert old.certificate is None
+    assert (old.threshold, old.precision, old.target) == (0.42, "fp32", "any")

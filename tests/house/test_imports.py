@@ -28,7 +28,10 @@ MAY_IMPORT = {
     "benchmarks": {"core", "runtime"},
 }
 # A new module of the core is put into one of these on purpose: the runtime is given the first kind only.
-TORCH_FREE_CORE = {"__init__", "errors", "manifest", "tiles", "blend", "nodata", "predict", "metrics"}
+TORCH_FREE_CORE = {
+    *("__init__", "errors", "manifest", "certificate", "artifact_bytes", "machine"),
+    *("tiles", "blend", "nodata", "predict", "metrics"),
+}
 TORCH_CORE = {
     "pvt",
     "dysample",
