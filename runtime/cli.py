@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 from kda_edge import __version__
 from kda_edge.errors import KdaEdgeError, UsageError
 
+from .engine_choice import ENGINES
+
 if TYPE_CHECKING:
     from .results import SceneResult
     from .segmenter import Segmenter
@@ -45,6 +47,8 @@ class InferConfig:
         overlap_px: least overlap of tiles, or None for the default.
         as_json: one JSON line a scene instead of a sentence.
         quiet: neither sentence nor progress bar.
+        engine: what runs the model, one of `kda_edge.runtime.engine_choice.ENGINES`.
+        allow_unverified: map with a model whose certificate is missing, fails or is of another graph.
     """
 
     scenes: tuple[Path, ...]
@@ -56,6 +60,8 @@ class InferConfig:
     overlap_px: int | None
     as_json: bool
     quiet: bool
+    engine: str = "auto"
+    allow_unverified: bool = False
 
     def __post_init__(self) -> None:
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
@@ -82,6 +88,8 @@ def parse(argv: Sequence[str] | None = None) -> InferConfig:
     )
     add("--min-area", type=_area, default=0.0, metavar="M2", help="leave out polygons below this many square metres")
     add("--overlap", type=_pixels, metavar="PX", help="least overlap of tiles (default: a quarter of a tile)")
+    add("--engine", choices=ENGINES, default="auto", help="default: TensorRT where a GPU and it are, else the CPU")
+    add("--allow-unverified", action="store_true", help="take a model whose certificate is missing or does not hold")
     add("--json", action="store_true", help="print one JSON object a scene, on one line")
     add("-q", "--quiet", action="store_true", help="print nothing but errors")
     add("--version", action="version", version=f"{PROGRAM} {__version__}")
@@ -96,6 +104,8 @@ def parse(argv: Sequence[str] | None = None) -> InferConfig:
         overlap_px=args.overlap,
         as_json=args.json,
         quiet=args.quiet,
+        engine=args.engine,
+        allow_unverified=args.allow_unverified,
     )
 
 
@@ -120,7 +130,7 @@ def infer(config: InferConfig) -> int:
 
     require_no_clash(config.scenes, config.out_dir)
     code = 0
-    with Segmenter.open(config.model) as segmenter:
+    with Segmenter.open(config.model, engine=config.engine, allow_unverified=config.allow_unverified) as segmenter:
         for scene_path in config.scenes:
             try:
                 result = _map_scene(segmenter, scene_path, config)

@@ -39,28 +39,41 @@ class Segmenter:
 
     Attributes:
         manifest: what the model says of itself: pixels it takes, tile, threshold, accuracy.
+        notes: what a person should know of the model on this engine, a sentence each.
     """
 
-    def __init__(self, engine: Engine, manifest: Manifest) -> None:
+    def __init__(self, engine: Engine, manifest: Manifest, notes: tuple[str, ...] = ()) -> None:
         """Use an engine of one's own; `open` is the usual way in.
 
         Args:
             engine: raw pixels (N, 3, T, T) to landslide probability (N, 1, T, T), T the manifest's tile_px.
             manifest: of the model behind the engine.
+            notes: about the model on this engine, a sentence each; every scene's result carries them.
         """
         self._engine: Engine | None = engine
         self.manifest = manifest
+        self.notes = notes
 
     @classmethod
-    def open(cls, model: str | Path | None = None) -> Segmenter:
+    def open(
+        cls, model: str | Path | None = None, *, engine: str = "auto", allow_unverified: bool = False
+    ) -> Segmenter:
         """Open a model file made by `kda-export`; None opens the bundled student.
+
+        Args:
+            model: the file.
+            engine: what runs it, one of `kda_edge.runtime.engine_choice.ENGINES`.
+            allow_unverified: take a model without valid evidence too; `notes` then say so.
 
         Raises:
             ArtifactError: the file is missing, no ONNX model, or none of ours.
+            Unverified: its certificate is missing, fails, or is of another graph.
             ManifestError: its manifest does not fit.
+            MissingDependency: the engine's library is not installed.
+            DeviceError: the engine can't run on this device.
         """
-        engine = open_engine(None if model is None else Path(model))
-        return cls(engine, engine.manifest)
+        opened = open_engine(None if model is None else Path(model), engine=engine, allow_unverified=allow_unverified)
+        return cls(opened, opened.manifest, opened.notes)
 
     def __enter__(self) -> Segmenter:
         return self
@@ -71,8 +84,11 @@ class Segmenter:
         self.close()
 
     def close(self) -> None:
-        """Let go of the model; the segmenter can't be used afterwards."""
+        """Let go of the model and what it holds on a device; the segmenter can't be used afterwards."""
+        close = getattr(self._engine, "close", None)
         self._engine = None
+        if close is not None:
+            close()
 
     def predict(self, image: NDArray[Any]) -> Prediction:
         """Find landslides in an image in memory, tiled and blended as a scene would be.
@@ -156,7 +172,7 @@ class Segmenter:
             with _as_output_error(hidden.map.parent):
                 polygons = write_polygons(hidden.map, hidden.polygons, min_area=min_area)
                 write_picture(scene_path, hidden.map, hidden.picture, bands=scene.bands)
-            notes = tuple(_notes(scene, self.manifest, summary, polygons, min_area))
+            notes = (*_notes(scene, self.manifest, summary, polygons, min_area), *self.notes)
         _log.info("%s: mapped to %s", scene_path, final.map)
         return SceneResult(
             scene_path=scene_path,

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import rasterio
 from onnx import TensorProto, helper, numpy_helper
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
-from kda_edge.manifest import METADATA_KEY, InputContract, Manifest, Parity, TileParity
+from kda_edge.artifact_bytes import graph_digest
+from kda_edge.certificate import Budget, Certificate, TileParity
+from kda_edge.manifest import METADATA_KEY, InputContract, Manifest
 
 UTM = "EPSG:32647"
 NORTH_UP = Affine(0.5, 0.0, 469205.25, 0.0, -0.5, 3446192.5)
@@ -35,7 +36,12 @@ def make_manifest() -> Callable[..., Manifest]:
             "checkpoint_sha256": "ab" * 32,
             "tile_px": 32,
             "input": InputContract(**contract),
-            "parity": Parity(1e-4, (TileParity("noise", "cd" * 32, 1e-6, 1e-7, 1.0),), {"onnxruntime": "1"}),
+            "certificate": Certificate(
+                "00" * 32,
+                Budget(max_abs=1e-4),
+                (TileParity("noise", "cd" * 32, 1e-6, 1e-7, 1.0),),
+                {"onnxruntime": "1"},
+            ),
             "package_version": "0.1.0",
         }
         return Manifest(**(defaults | fields))
@@ -47,7 +53,7 @@ def make_manifest() -> Callable[..., Manifest]:
 def make_model(tmp_path_factory: pytest.TempPathFactory, make_manifest: Callable[..., Manifest]) -> Callable[..., Path]:
     """An ONNX model whose probability is `offset + scale * band 1`; its manifest by keyword, or as text, or None.
 
-    One that `breaks` opens well and fails when it runs.
+    One that `breaks` opens well and fails when it runs; one not `certified` has the certificate of another graph.
     """
     folder = tmp_path_factory.mktemp("models")
     numbers = itertools.count()
@@ -60,6 +66,7 @@ def make_model(tmp_path_factory: pytest.TempPathFactory, make_manifest: Callable
         shape: tuple[Any, ...] | None = None,
         names: tuple[str, str] = ("image", "probability"),
         breaks: bool = False,
+        certified: bool = True,
         **fields: Any,
     ) -> Path:
         facts = make_manifest(**fields)
@@ -78,10 +85,13 @@ def make_model(tmp_path_factory: pytest.TempPathFactory, make_manifest: Callable
             [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+        if certified and facts.certificate is not None:
+            digest = graph_digest(model.SerializeToString(deterministic=True))
+            facts = dataclasses.replace(facts, certificate=dataclasses.replace(facts.certificate, graph_sha256=digest))
         if manifest is not None:
             helper.set_model_props(model, {METADATA_KEY: manifest or facts.to_json()})
         path = folder / f"model{next(numbers)}.onnx"
-        onnx.save(model, path)
+        path.write_bytes(model.SerializeToString(deterministic=True))
         return path
 
     return make

@@ -1,16 +1,29 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
-from kda_edge.errors import ArtifactError, EngineError, KdaEdgeError, ManifestError, NewerManifest
-from kda_edge.manifest import Manifest, Parity
-from kda_edge.runtime.engines import BUNDLED, open_engine
+from kda_edge.certificate import Budget
+from kda_edge.errors import (
+    ArtifactError,
+    EngineError,
+    KdaEdgeError,
+    ManifestError,
+    NewerManifest,
+    Unverified,
+    UsageError,
+)
+from kda_edge.manifest import METADATA_KEY, Manifest
+from kda_edge.runtime.artifact import BUNDLED, read_artifact
+from kda_edge.runtime.engines import open_engine
 
 
 def refusal(path: Path | None, kind: type[KdaEdgeError]) -> str:
@@ -77,12 +90,85 @@ def test_a_manifest_of_a_later_kda_edge_asks_for_an_upgrade(
     assert "pip install -U kda-edge" in refusal(make_model(manifest=json.dumps(newer)), NewerManifest)
 
 
-def test_a_model_whose_parity_does_not_hold_is_refused(
-    make_model: Callable[..., Path], make_manifest: Callable[..., Manifest]
+def without_evidence(why: str, make_model: Callable[..., Path], make_manifest: Callable[..., Manifest]) -> Path:
+    certificate = make_manifest().certificate
+    assert certificate is not None
+    if why == "it is of another graph":
+        return make_model(certified=False)
+    if why == "it is missing":
+        return make_model(certificate=None)
+    if why == "nothing was compared":
+        return make_model(certificate=replace(certificate, tiles=()))
+    if why == "it is of the first schema":
+        plain = json.loads(make_manifest().to_json())
+        old = {name: plain[name] for name in plain if name in FIRST_SCHEMA}
+        return make_model(manifest=json.dumps({**old, "parity": {}, "schema_version": 1}))
+    if why == "a byte of a weight was changed":
+        path = make_model(scale=0.25)
+        content = path.read_bytes()
+        quarter = np.float32(0.25).tobytes()
+        assert content.count(quarter) == 1
+        path.write_bytes(content.replace(quarter, np.float32(0.26).tobytes()))
+        return path
+    return make_model(certificate=replace(certificate, budget=Budget(max_abs=1e-9)))
+
+
+FIRST_SCHEMA = (
+    *("variant", "parameters", "checkpoint_sha256", "tile_px", "package_version", "input", "classes", "threshold"),
+    *("precision", "opset", "training"),
+)
+REASONS = {
+    "it is of another graph": "not the one that its certificate is about",
+    "it is missing": "no certificate",
+    "nothing was compared": "nothing was compared",
+    "it is of the first schema": "no certificate",
+    "a byte of a weight was changed": "changed or damaged",
+    "a figure is over its budget": "the probability differs by 1e-06",
+}
+
+
+@pytest.mark.parametrize("why", REASONS)
+def test_a_model_without_evidence_is_refused_unless_it_is_allowed_and_then_says_so(
+    make_model: Callable[..., Path], make_manifest: Callable[..., Manifest], why: str
 ) -> None:
-    tiles = make_manifest().parity.tiles
-    for parity in (Parity(1e-4, (), {}), Parity(1e-9, tiles, {})):
-        assert "never shown" in refusal(make_model(parity=parity), ArtifactError)
+    path = without_evidence(why, make_model, make_manifest)
+    message = refusal(path, Unverified)
+    assert REASONS[why] in message
+    assert "--allow-unverified" in message
+    with open_engine(path, engine="cpu", allow_unverified=True) as engine:
+        assert any("not verified" in note and REASONS[why] in note for note in engine.notes)
+        assert engine(np.zeros((1, 3, 32, 32), np.float32)).shape == (1, 1, 32, 32)
+
+
+def test_a_verified_model_has_nothing_to_say(make_model: Callable[..., Path]) -> None:
+    with open_engine(make_model(), engine="cpu") as engine:
+        assert engine.notes == ()
+        assert engine.name == "cpu"
+
+
+def test_a_model_made_for_tensorrt_says_in_one_line_that_it_runs_on_the_cpu(make_model: Callable[..., Path]) -> None:
+    with open_engine(make_model(target="tensorrt", precision="fp16"), engine="cpu") as engine:
+        (note,) = engine.notes
+    assert "made for TensorRT (fp16) and runs on the CPU" in note
+    assert "\n" not in note
+    with open_engine(make_model(target="cpu"), engine="cpu") as engine:
+        assert engine.notes == ()
+
+
+def test_an_engine_that_is_not_known_is_refused(make_model: Callable[..., Path]) -> None:
+    with pytest.raises(UsageError, match="tensorrt"):
+        open_engine(make_model(), engine="toaster")
+
+
+def test_the_digest_is_read_from_the_file_itself(make_model: Callable[..., Path]) -> None:
+    path = make_model()
+    artifact = read_artifact(path)
+    assert artifact.manifest.certificate is not None
+    assert artifact.graph_sha256 == artifact.manifest.certificate.graph_sha256
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    assert artifact.graph_sha256 == hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+    assert METADATA_KEY == "kda_edge.manifest"  # files in the field carry it
 
 
 @pytest.mark.parametrize(
