@@ -6,6 +6,8 @@
 #   make lint      ruff                 (installs first)
 #   make types     mypy over what ships (installs first)
 #   make check     lint, types and test
+#   make rtx       NVIDIA's compiler for the tests that compile for RTX cards; needs no GPU, skipped where it has no wheel
+#   make gpu-test  the tests for a machine with an NVIDIA GPU and TensorRT (docs/devices.md)
 #   make test-lean the runtime's tests, without torch: make test-lean PYTHON=python3.10
 #
 # PYTHON, VENV, DEMO_VENV and DEMO_OUT can be set: make install PYTHON=python3.12 VENV=.venv312
@@ -23,7 +25,7 @@ TORCH_FREE_CORE_TESTS := $(patsubst %,tests/core/test_%.py,tiles blend nodata pr
 LEAN_SOURCES := pyproject.toml $(wildcard kda_edge/*.py runtime/*.py runtime/bundled/*.onnx)
 
 .DEFAULT_GOAL := help
-.PHONY: help install check lint types test test-lean demo clean
+.PHONY: help install check lint types test test-lean gpu-test rtx demo clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -53,6 +55,14 @@ types: install
 
 test: install
 	$(VENV)/bin/pytest $(PYTEST_ARGS)
+
+rtx: install
+	$(VENV)/bin/python -m pip install --quiet --group rtx || \
+	  echo "make rtx: no wheel of tensorrt-rtx for this platform; the tests that compile for RTX cards will be skipped" >&2
+
+# TensorRT comes with the device's own packages or with the extra `tensorrt`: see docs/devices.md.
+gpu-test:
+	$(VENV)/bin/pytest -m gpu -s tests/runtime/test_gpu.py $(PYTEST_ARGS)
 
 # An environment of its own each time: the oldest Python counts as much as the newest. onnx makes the tests' tiny models.
 test-lean:

@@ -23,6 +23,7 @@ DOCUMENTS: Final = (
     "docs/model_card.md",
     "docs/distillation.md",
     "docs/paper.md",
+    "docs/precision.md",
     "docs/adr/0003-folded-head.md",
 )
 RESULTS: Final = Path("benchmarks/results")
@@ -144,6 +145,36 @@ def activation_memory_table(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", f"{what}; counted with PyTorch {result['machine']['torch']}, not measured on a GPU."])
 
 
+def precision_table(result: Mapping[str, Any]) -> str:
+    """Return size, difference, IoU and CPU latency, a row a precision; what a gate refused stands below."""
+    rows, facts = result["rows"], result["machine"]
+    labelled = any(row["iou"] is not None for row in rows)
+    lines = ["| precision | size, MB | largest difference | mean difference | pixels that change class |"]
+    lines[0] += " IoU | IoU of PyTorch |" if labelled else ""
+    lines[0] += " CPU p50, ms |"
+    lines.append("|---|" + "---:|" * (lines[0].count("|") - 2))
+    for row in rows:
+        cells = [f"{row['size_bytes'] / 1e6:.1f}", f"{row['max_abs']:.1e}", f"{row['mean_abs']:.1e}"]
+        cells.append(f"{row['class_changes']:.3%}")
+        if labelled:
+            cells += [f"{row['iou']:.4f}", f"{row['reference_iou']:.4f}"]
+        cells.append(f"{row['cpu_p50_ms']:.1f}")
+        lines.append(f"| {row['name']} | " + " | ".join(cells) + " |")
+    what = f"student {rows[0]['variant']}, tile {rows[0]['tile_px']} px; differences on {rows[0]['tiles']} tiles"
+    what += f", IoU on {rows[0]['images']} images" if labelled else ""
+    lines += [
+        "",
+        f"{what}; one tile at a time in ONNX Runtime {facts['onnxruntime']} on {facts['cores']} cores of "
+        f"{facts['processor']} ({facts['instructions']}), median of {result['rounds']} alternating runs.",
+    ]
+    for row in rows:
+        if row["islands"]:
+            lines += ["", f"{row['name']} keeps out: {', '.join(row['islands'])}."]
+        if row["refused"]:
+            lines += ["", f'{row["name"]} was refused, and is measured all the same: "{row["refused"]}".']
+    return "\n".join(lines)
+
+
 def _below(group: str, name: str) -> bool:
     return "/" in group and (name == "all" or group.startswith(f"{name}/"))
 
@@ -155,6 +186,8 @@ TABLES: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = MappingProxyTy
         "nano_distillation": distillation_table,
         "feature_cache": feature_cache_table,
         "activation_memory": activation_memory_table,
+        "precision_nano": precision_table,
+        "precision_base": precision_table,
     }
 )
 

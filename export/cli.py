@@ -3,8 +3,11 @@
     kda-export --ckpt student.pt --tiles scene.tif
 
 writes student.onnx beside the checkpoint: raw pixels in, landslide probability out, and everything that a runtime
-must know inside. Before it is written, ONNX Runtime must answer as PyTorch does, on generated and hostile tiles and
-on the imagery given with --tiles; otherwise nothing is written.
+must know inside. Before it is written, ONNX Runtime must answer as PyTorch does, on generated and hostile tiles, on
+the imagery given with --tiles and, by landslide IoU, on that of --eval; otherwise nothing is written.
+
+    kda-export --ckpt student.pt --fp16 --eval labelled
+    kda-export --ckpt student.pt --int8 --calib scene.tif --eval labelled
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import kda_edge
 from kda_edge.errors import KdaEdgeError, MissingDependency, UsageError
 from kda_edge.manifest import PIXEL_TYPES
 
-from .config import DeclaredInput, ExportConfig
+from .config import CALIBRATION_METHODS, BudgetConfig, CalibrationConfig, DeclaredInput, ExportConfig
 
 if TYPE_CHECKING:
     from .pipeline import ExportReport
@@ -39,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _require_packages()
         from .pipeline import export_checkpoint  # torch takes seconds to import: not before it is needed
 
-        report = export_checkpoint(config)
+        report = export_checkpoint(config, log=_say)
     except KdaEdgeError as error:
         print(f"kda-export: {error}", file=sys.stderr)
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR
@@ -49,6 +52,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     for note in report.notes:
         print(f"kda-export: note: {note}", file=sys.stderr)
     print(_json_from_report(report) if options.json else _text_from_report(report))
+    return _build_engine(report.artifact) if options.engine else 0
+
+
+def _say(line: str) -> None:
+    print(f"kda-export: {line}", file=sys.stderr)
+
+
+def _build_engine(artifact: Path) -> int:
+    """Build this device's engine; the artifact stays where that fails."""
+    from kda_edge.runtime.engines import open_engine
+
+    try:
+        with open_engine(artifact, engine="tensorrt"):
+            _say("the TensorRT engine for this device is built and kept for kda-infer")
+    except KdaEdgeError as error:
+        _say(f"{artifact} is written, its engine is not built: {error}")
+        return EXIT_ERROR
     return 0
 
 
@@ -68,7 +88,11 @@ def _parser() -> argparse.ArgumentParser:
         "--tiles", type=Path, metavar="PATH", help="image, scene or folder of them to verify on as well"
     )
     parser.add_argument("--threshold", type=float, metavar="P", help="probability of a landslide; default: as trained")
+    parser.add_argument(
+        "--eval", type=Path, metavar="DIR", help="images/ and masks/ (0, 255) to measure the landslide IoU on"
+    )
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
+    _add_precision(parser)
     declare = parser.add_argument_group(
         "input of a published state dict",
         "it says nothing of its pixels: 8-bit RGB with ImageNet statistics if not told",
@@ -78,6 +102,37 @@ def _parser() -> argparse.ArgumentParser:
     declare.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="in the units of the imagery")
     declare.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="in the units of the imagery")
     return parser
+
+
+def _add_precision(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("precision", "FP32 if not told")
+    either = group.add_mutually_exclusive_group()
+    either.add_argument("--fp16", action="store_const", dest="precision", const="fp16", help="half the size; for GPUs")
+    either.add_argument("--int8", action="store_const", dest="precision", const="int8", help="needs --calib")
+    group.add_argument(
+        "--target",
+        choices=("cpu", "tensorrt"),
+        help="engines to make it for; default: FP32 any, FP16 TensorRT, INT8 TensorRT where it is, else CPU",
+    )
+    group.add_argument("--calib", type=Path, metavar="PATH", help="scene, or folder of images, to calibrate INT8 on")
+    group.add_argument("--calib-count", type=int, default=64, metavar="N", help="tiles to draw (default: 64)")
+    group.add_argument("--calib-method", choices=CALIBRATION_METHODS, default=CalibrationConfig.method)
+    group.add_argument("--calib-seed", type=int, default=0, metavar="N")
+    group.add_argument(
+        "--max-difference", type=float, metavar="P", help="budget of the probability; default: FP32 1e-4, others none"
+    )
+    group.add_argument(
+        "--max-iou-loss", type=float, metavar="POINTS", help="budget of landslide IoU; default: FP16 0.1, INT8 0.5"
+    )
+    group.add_argument(
+        "--min-gain", type=float, default=0.15, metavar="SHARE", help="of latency that INT8 must save (default: 0.15)"
+    )
+    group.add_argument("--force", action="store_true", help="take INT8 though it saves less; recorded in the file")
+    group.add_argument("--no-gridsample", action="store_true", help="write the sampling as gathers")
+    group.add_argument(
+        "--portable", action="store_true", help="for QGIS Deepness and WebODM GeoDeep instead of kda-infer"
+    )
+    group.add_argument("--engine", action="store_true", help="build the TensorRT engine for this device as well")
 
 
 def _config_from_options(options: argparse.Namespace) -> ExportConfig:
@@ -93,6 +148,13 @@ def _config_from_options(options: argparse.Namespace) -> ExportConfig:
             mean=tuple(options.mean) if options.mean else None,
             std=tuple(options.std) if options.std else None,
         ),
+        precision=options.precision or "fp32",
+        target=options.target,
+        labelled=options.eval,
+        calibration=CalibrationConfig(options.calib, options.calib_count, options.calib_method, options.calib_seed),
+        budget=BudgetConfig(options.max_difference, options.max_iou_loss, options.min_gain, options.force),
+        gridsample=not options.no_gridsample,
+        portable=options.portable,
     )
 
 
@@ -103,17 +165,31 @@ def _require_packages() -> None:
 
 
 def _text_from_report(report: ExportReport) -> str:
-    manifest = report.manifest
-    return (
+    manifest, certificate = report.manifest, report.certificate
+    lines = [
         f"{report.artifact}: student {manifest.variant}, {manifest.parameters / 1e6:.2f} M parameters, "
-        f"tile {manifest.tile_px} px, {report.size_bytes / 1e6:.1f} MB\n"
-        f"parity with PyTorch: probabilities differ by {manifest.parity.max_abs:g} at most on "
-        f"{len(manifest.parity.tiles)} tiles, {manifest.parity.budget_max_abs:g} allowed"
-    )
+        f"{manifest.precision} for {manifest.target}, tile {manifest.tile_px} px, {report.size_bytes / 1e6:.1f} MB",
+        f"against PyTorch: probabilities differ by {certificate.max_abs:g} at most and {certificate.class_changes:.3%} "
+        f"of pixels change class on {len(certificate.tiles)} tiles",
+    ]
+    labelled, latency = certificate.labelled, certificate.latency
+    if labelled is not None:
+        lines.append(
+            f"landslide IoU on {len(labelled.images)} labelled images: {labelled.iou:.4f}, PyTorch "
+            f"{labelled.reference_iou:.4f}"
+        )
+    if latency is not None:
+        lines.append(
+            f"latency: {latency.p50_ms:.1f} ms a tile, {latency.other_precision} {latency.other_p50_ms:.1f} ms "
+            f"({latency.engine})"
+        )
+    if manifest.islands:
+        lines.append(f"kept out of {manifest.precision}: {', '.join(manifest.islands)}")
+    return "\n".join(lines)
 
 
 def _json_from_report(report: ExportReport) -> str:
-    manifest = report.manifest
+    manifest, certificate = report.manifest, report.certificate
     facts = {
         "artifact": str(report.artifact),
         "size_bytes": report.size_bytes,
@@ -123,10 +199,17 @@ def _json_from_report(report: ExportReport) -> str:
         "tile_px": manifest.tile_px,
         "threshold": manifest.threshold,
         "precision": manifest.precision,
+        "target": manifest.target,
+        "islands": list(manifest.islands),
         "opset": manifest.opset,
         "nodes_traced": report.nodes_traced,
         "nodes": report.nodes,
-        "parity": {"max_abs": manifest.parity.max_abs, **dataclasses.asdict(manifest.parity)},
+        "certificate": {
+            "max_abs": certificate.max_abs,
+            "mean_abs": certificate.mean_abs,
+            "class_changes": certificate.class_changes,
+            **dataclasses.asdict(certificate),
+        },
         "notes": list(report.notes),
     }
     return json.dumps(facts)

@@ -5,9 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from kda_edge.certificate import Budget
 from kda_edge.errors import ManifestError, UsageError
 from kda_edge.manifest import STRIDE_PX, InputContract
+
+CALIBRATION_METHODS: Final = ("minmax", "entropy", "percentile")
+CALIBRATION_TILES_MIN: Final = 16
+# By precision: what may be lost unless the user says otherwise. FP16 and INT8 are held to what they do to the map.
+MAX_ABS: Final[dict[str, float | None]] = {"fp32": 1e-4, "fp16": None, "int8": None}
+IOU_POINTS: Final[dict[str, float | None]] = {"fp32": None, "fp16": 0.1, "int8": 0.5}
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,63 @@ class DeclaredInput:
 
 
 @dataclass(frozen=True)
+class CalibrationConfig:
+    """What an INT8 graph's ranges are measured on.
+
+    Attributes:
+        imagery: image, scene or folder of them, without masks; None: not given.
+        count: tiles to draw.
+        method: of turning values into ranges, one of `CALIBRATION_METHODS`.
+        seed: that the tiles are drawn with.
+    """
+
+    imagery: Path | None = None
+    count: int = 64
+    method: str = "percentile"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.count < CALIBRATION_TILES_MIN:
+            raise UsageError(f"--calib-count must be {CALIBRATION_TILES_MIN} or more, not {self.count}")
+        if self.method not in CALIBRATION_METHODS:
+            raise UsageError(f"--calib-method must be one of {', '.join(CALIBRATION_METHODS)}, not {self.method!r}")
+        if self.seed < 0:
+            raise UsageError(f"--calib-seed must be 0 or more, not {self.seed}")
+
+
+@dataclass(frozen=True)
+class BudgetConfig:
+    """What may be lost, None for the precision's own default.
+
+    Attributes:
+        max_abs: largest difference of the probability, 0..1; FP32 has 1e-4, the others are held to IoU.
+        iou_points: points of landslide IoU, 0..100; FP16 has 0.1, INT8 0.5.
+        faster_by: share of the median latency of the best other precision that INT8 must save.
+        force: take an INT8 graph that saves less, and record that.
+    """
+
+    max_abs: float | None = None
+    iou_points: float | None = None
+    faster_by: float = 0.15
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, most in (
+            ("--max-difference", self.max_abs, 1.0),
+            ("--max-iou-loss", self.iou_points, 100.0),
+            ("--min-gain", self.faster_by, 1.0),
+        ):
+            if value is not None and not 0 <= value <= most:
+                raise UsageError(f"{name} must lie in 0..{most:g}, not {value:g}")
+
+    def of(self, precision: str) -> Budget:
+        """Return the limits for a precision."""
+        iou_points = self.iou_points if self.iou_points is not None else IOU_POINTS[precision]
+        max_abs = self.max_abs if self.max_abs is not None else MAX_ABS[precision]
+        return Budget(max_abs, iou_points, self.faster_by if precision == "int8" else None)
+
+
+@dataclass(frozen=True)
 class ExportConfig:
     """One export.
 
@@ -76,6 +141,13 @@ class ExportConfig:
         tiles: image, scene or folder of them to verify on; None is generated tiles and the example scene alone.
         threshold: probability from which a pixel counts as landslide; None is what the checkpoint says.
         input: for a checkpoint that does not describe its input.
+        precision: one of `kda_edge.manifest.PRECISIONS`.
+        target: engines to make the graph for: `cpu`, `tensorrt`, or None for what suits the precision and this machine.
+        labelled: folder with `images/` and `masks/` to hold the IoU to; None: no labels.
+        calibration: for INT8.
+        budget: what may be lost.
+        gridsample: keep GridSample; False writes it out as gathers.
+        portable: write the flavour for QGIS Deepness and WebODM GeoDeep instead of ours.
     """
 
     checkpoint: Path
@@ -84,8 +156,22 @@ class ExportConfig:
     tiles: Path | None = None
     threshold: float | None = None
     input: DeclaredInput = DeclaredInput()
+    precision: str = "fp32"
+    target: str | None = None
+    labelled: Path | None = None
+    calibration: CalibrationConfig = CalibrationConfig()
+    budget: BudgetConfig = BudgetConfig()
+    gridsample: bool = True
+    portable: bool = False
 
     def __post_init__(self) -> None:
+        if self.precision == "int8" and self.calibration.imagery is None:
+            raise UsageError(
+                f"--int8 needs imagery to calibrate on: give --calib with a scene, or a folder of at least "
+                f"{CALIBRATION_TILES_MIN} tiles like those it will map; no masks are needed"
+            )
+        if self.precision != "int8" and self.calibration.imagery is not None:
+            raise UsageError("--calib belongs to --int8; other precisions are not calibrated")
         if self.tile_px is not None and (self.tile_px < STRIDE_PX or self.tile_px % STRIDE_PX):
             nearest_px = max(STRIDE_PX, round(self.tile_px / STRIDE_PX) * STRIDE_PX)
             raise UsageError(
@@ -100,5 +186,13 @@ class ExportConfig:
 
     @property
     def artifact_path(self) -> Path:
-        """Where the artifact goes."""
-        return self.artifact if self.artifact is not None else self.checkpoint.with_suffix(".onnx")
+        """Where the artifact goes: by default beside the checkpoint, its name told by precision and flavour."""
+        if self.artifact is not None:
+            return self.artifact
+        endings = [self.precision] * (self.precision != "fp32") + ["portable"] * self.portable
+        return self.checkpoint.with_name("_".join([self.checkpoint.stem, *endings]) + ".onnx")
+
+    @property
+    def fallback_path(self) -> Path:
+        """Where the FP16 graph goes that takes over on a device on which INT8 is not faster."""
+        return self.artifact_path.with_name(f"{self.artifact_path.stem}_fallback.onnx")

@@ -40,15 +40,47 @@ def imagery_tiles(path: Path, contract: InputContract, tile_px: int) -> list[Til
         SceneError: missing, no raster, of other pixels than the contract's, or without any data.
     """
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in RASTER_SUFFIXES and file.is_file())
-        if not files:
-            raise SceneError(f"{path} holds no imagery; give an image, a scene or a folder of them")
+        files = rasters_of(path)
         tiles = [tile for file in _spread(files, TILES_MAX) for tile in _scene_tiles(file, contract, tile_px, 1)]
     else:
         tiles = _scene_tiles(path, contract, tile_px, TILES_MAX)
     if not tiles:
         raise SceneError(f"{path} has no valid pixel where it was looked at; give imagery with data")
     return tiles
+
+
+def rasters_of(path: Path) -> list[Path]:
+    """Return the rasters of a folder by name, or `path` itself if it is no folder.
+
+    Raises:
+        SceneError: a folder without a raster.
+    """
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in RASTER_SUFFIXES and file.is_file())
+    if not files:
+        raise SceneError(f"{path} holds no imagery; give an image, a scene or a folder of them")
+    return files
+
+
+def corners_of(path: Path, contract: InputContract, tile_px: int) -> list[tuple[int, int]]:
+    """Return row and column of each tile of a raster, in reading order; no pixel is read.
+
+    Raises:
+        SceneError: missing, no raster, or of other pixels than the contract's.
+    """
+    with gdal_session(), open_scene(path, contract) as scene:
+        return list(TileGrid(scene.height_px, scene.width_px, tile_px))
+
+
+def tile_at(path: Path, corner: tuple[int, int], contract: InputContract, tile_px: int) -> Tile | None:
+    """Return the tile of a raster at (row, column) as the engine would be given it; None where it has no data.
+
+    Raises:
+        SceneError: missing, no raster, damaged there, or of other pixels than the contract's.
+    """
+    with gdal_session(), open_scene(path, contract) as scene:
+        return next(_cut(scene, [corner], contract, tile_px), None)
 
 
 def example_tiles(contract: InputContract, tile_px: int) -> list[Tile]:

@@ -3,12 +3,16 @@
 Each rule is a function that yields one line a finding. The sources are the TensorRT and onnx-tensorrt trackers and
 trials with its parsers: GridSample is misread from opset 20 on (TensorRT issue 4646), `Attention` (opset 23), Resize
 with antialias, double and foreign domains are refused, shape arithmetic costs engines their fusions, and a Resize can
-shift a map against PyTorch's (TensorRT issues 273 and 974).
+shift a map against PyTorch's (TensorRT issues 273 and 974). The rules about number types and quantisation are in
+`lint_precision.py`.
+
+A graph made for the CPU is held to the same, but for what INT8 kernels of the CPU need: uint8 tensors, zero points
+other than 0 and biases in int32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -17,6 +21,9 @@ from numpy.typing import NDArray
 
 from kda_edge.errors import ExportError
 
+from .lint_facts import TENSORRT, Facts, Rule, called, settings_of
+from .lint_precision import PRECISION_RULES
+
 OPSET: Final = 19
 IR_VERSION_MAX: Final = 10
 INPUT_NAME: Final = "image"
@@ -24,6 +31,19 @@ OUTPUT_NAME: Final = "probability"
 # By mode of a Resize: the coordinates that PyTorch means by it, between pixel centres where it mixes pixels. In a graph
 # for one tile size the two half-pixel forms differ in nothing but a result of one pixel.
 RESIZE_COORDINATES: Final = {b"linear": (b"half_pixel", b"pytorch_half_pixel"), b"nearest": (b"asymmetric",)}
+# What exported graphs of students, other heads and peers are made of, the casts and quantisers of the precisions, and
+# what sampling by gathers needs. All are in the operator table of onnx-tensorrt (docs/operators.md) both for TensorRT
+# 8.5 and for 10.15, LayerNormalization since 8.6, and so in 10.3 between them, whose own table was not at hand.
+# fmt: off
+OPERATORS: Final = frozenset((  # a line for each would say no more
+    "Add", "BatchNormalization", "Cast", "Concat", "Constant", "Conv", "ConvTranspose",
+    "DepthToSpace", "DequantizeLinear", "Div", "Erf", "Expand", "Floor", "Gather", "GatherElements", "Gemm",
+    "GridSample", "LayerNormalization", "MatMul", "Max", "MaxPool", "Min", "Mul",
+    "QuantizeLinear", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Sigmoid", "Slice",
+    "Softmax", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+))
+# fmt: on
+DEFAULT_DOMAIN: Final = ("", "ai.onnx")
 # Operators that must not be left, with the reason that the message gives.
 BARRED: Final = {
     "Attention": "no TensorRT release parses it",
@@ -33,86 +53,94 @@ BARRED: Final = {
     "Scan": "the graph must be straight",
 }
 
-Rule = Callable[[onnx.ModelProto], Iterator[str]]
 
-
-def opset_is_19(model: onnx.ModelProto) -> Iterator[str]:
+def opset_is_19(facts: Facts) -> Iterator[str]:
     """Opset 19 of the default domain, exactly."""
-    versions = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    versions = [entry.version for entry in facts.model.opset_import if entry.domain in DEFAULT_DOMAIN]
     if versions != [OPSET]:
         yield f"the default domain has opset {versions}, not {OPSET}"
 
 
-def ir_version_is_old_enough(model: onnx.ModelProto) -> Iterator[str]:
+def ir_version_is_old_enough(facts: Facts) -> Iterator[str]:
     """An IR version that TensorRT 10.3 and ONNX Runtime 1.18 read."""
-    if not 0 < model.ir_version <= IR_VERSION_MAX:
-        yield f"IR version {model.ir_version} is not within 1..{IR_VERSION_MAX}"
+    if not 0 < facts.model.ir_version <= IR_VERSION_MAX:
+        yield f"IR version {facts.model.ir_version} is not within 1..{IR_VERSION_MAX}"
 
 
-def only_the_default_domain(model: onnx.ModelProto) -> Iterator[str]:
+def only_the_default_domain(facts: Facts) -> Iterator[str]:
     """No operator, function or import of a foreign domain."""
-    foreign = {node.domain for node in model.graph.node} | {entry.domain for entry in model.opset_import}
-    for domain in sorted(foreign - {"", "ai.onnx"}):
-        yield f"the domain {domain!r} is used"
-    for function in model.functions:
+    foreign: dict[str, str] = {entry.domain: "an import" for entry in facts.model.opset_import}
+    for node in reversed(facts.model.graph.node):
+        foreign[node.domain] = called(node)
+    for domain in sorted(foreign.keys() - set(DEFAULT_DOMAIN)):
+        yield f"the domain {domain!r} is used by {foreign[domain]}"
+    for function in facts.model.functions:
         yield f"the model carries a function of its own, {function.name}"
 
 
-def no_barred_operator(model: onnx.ModelProto) -> Iterator[str]:
+def no_barred_operator(facts: Facts) -> Iterator[str]:
     """None of `BARRED`."""
-    for node in model.graph.node:
-        if node.op_type in BARRED:
-            yield f"{node.name} is a {node.op_type}: {BARRED[node.op_type]}"
+    for node in facts.nodes(*BARRED):
+        yield f"{called(node)} is a {node.op_type}: {BARRED[node.op_type]}"
 
 
-def grid_samples_are_bilinear_in_4d(model: onnx.ModelProto) -> Iterator[str]:
+def only_listed_operators(facts: Facts) -> Iterator[str]:
+    """None beyond `OPERATORS`; a foreign or barred one is the finding of another rule."""
+    for node in facts.model.graph.node:
+        if node.domain in DEFAULT_DOMAIN and node.op_type not in OPERATORS and node.op_type not in BARRED:
+            yield f"{called(node)} is a {node.op_type}, not among the operators that exported graphs have"
+
+
+def no_data_outside(facts: Facts) -> Iterator[str]:
+    """Every constant is in the file: an artifact is one file, and its digest is of all of it."""
+    for name, tensor in facts.tensors.items():
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            yield f"{facts.origin(name)} lies outside of the file"
+
+
+def grid_samples_are_bilinear_in_4d(facts: Facts) -> Iterator[str]:
     """GridSample on 4-D maps, bilinear, border padding, pixel centres at half."""
-    ranks = _ranks(model)
-    for node in model.graph.node:
-        if node.op_type != "GridSample":
-            continue
-        settings = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+    for node in facts.nodes("GridSample"):
+        settings, name = settings_of(node), called(node)
+        ranks = [len(facts.dims[tensor]) if tensor in facts.dims else None for tensor in node.input]
         if settings.get("mode", b"bilinear") != b"bilinear":  # what opset 19 calls it; 20 says linear
-            yield f"{node.name} samples in mode {settings['mode'].decode()}, not bilinear"
+            yield f"{name} samples in mode {settings['mode'].decode()}, not bilinear"
         if settings.get("padding_mode", b"zeros") != b"border":
-            yield f"{node.name} does not pad with the border"
+            yield f"{name} does not pad with the border"
         if settings.get("align_corners", 0) != 0:
-            yield f"{node.name} aligns corners"
-        if any(ranks.get(name) != 4 for name in node.input):
-            yield f"{node.name} takes {[ranks.get(name) for name in node.input]} dimensions, not 4"
+            yield f"{name} aligns corners"
+        if any(rank != 4 for rank in ranks):
+            yield f"{name} takes {ranks} dimensions, not 4"
 
 
-def resizes_are_exact(model: onnx.ModelProto) -> Iterator[str]:
+def resizes_are_exact(facts: Facts) -> Iterator[str]:
     """Resize in the one form that TensorRT 10.3 to 11 and ONNX Runtime read alike.
 
     Bilinear between pixel centres or nearest from the corner; factors that are constants (a constant size would fix
     the batch too, a computed one needs Shape), and whole or powers of two: no size and no nearest pixel hangs on
     rounding. `align_corners` is barred though both engines know it: its pixels move with the size of the tile.
     """
-    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type != "Resize":
-            continue
-        settings = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+    for node in facts.nodes("Resize"):
+        settings, name = settings_of(node), called(node)
         mode = settings.get("mode", b"nearest")
         coordinates = settings.get("coordinate_transformation_mode", b"half_pixel")
         if mode not in RESIZE_COORDINATES:
-            yield f"{node.name} resizes in mode {mode.decode()}, not nearest or linear"
+            yield f"{name} resizes in mode {mode.decode()}, not nearest or linear"
         elif coordinates not in RESIZE_COORDINATES[mode]:
-            yield f"{node.name} resizes in mode {mode.decode()} with {coordinates.decode()} coordinates"
+            yield f"{name} resizes in mode {mode.decode()} with {coordinates.decode()} coordinates"
         if mode == b"nearest" and settings.get("nearest_mode", b"round_prefer_floor") != b"floor":
-            yield f"{node.name} does not take the nearest pixel from the corner (floor)"
+            yield f"{name} does not take the nearest pixel from the corner (floor)"
         if settings.get("antialias", 0) != 0:
-            yield f"{node.name} resizes with antialias"
+            yield f"{name} resizes with antialias"
         if settings.get("exclude_outside", 0) != 0:
-            yield f"{node.name} leaves pixels outside of the map out"
+            yield f"{name} leaves pixels outside of the map out"
         if "axes" in settings:
-            yield f"{node.name} resizes named axes"
-        factors = constants.get(node.input[2]) if len(node.input) == 3 else None
+            yield f"{name} resizes named axes"
+        factors = facts.constant(node.input[2]) if len(node.input) == 3 else None
         if factors is None:
-            yield f"{node.name} has no constant factors"
+            yield f"{name} has no constant factors"
         elif not _are_exact(factors):
-            yield f"{node.name} resizes by {factors.tolist()}, not by 1, 1 and two whole numbers or powers of two"
+            yield f"{name} resizes by {factors.tolist()}, not by 1, 1 and two whole numbers or powers of two"
 
 
 def _are_exact(factors: NDArray[np.generic]) -> bool:
@@ -122,20 +150,9 @@ def _are_exact(factors: NDArray[np.generic]) -> bool:
     return all(factor > 0 and (factor % 1 == 0 or np.frexp(factor)[0] == 0.5) for factor in factors[2:])
 
 
-def no_double(model: onnx.ModelProto) -> Iterator[str]:
-    """No float64 anywhere: TensorRT has none."""
-    double = onnx.TensorProto.DOUBLE
-    for tensor in model.graph.initializer:
-        if tensor.data_type == double:
-            yield f"the constant {tensor.name} is float64"
-    for value in _typed_values(model):
-        if value.type.tensor_type.elem_type == double:
-            yield f"{value.name} is float64"
-
-
-def interface_is_the_contract(model: onnx.ModelProto) -> Iterator[str]:
+def interface_is_the_contract(facts: Facts) -> Iterator[str]:
     """`image` (N, 3, T, T) in, `probability` (N, 1, T, T) out, float32, T a number, N the only symbol."""
-    graph = model.graph
+    graph = facts.model.graph
     for values, name, channels in ((graph.input, INPUT_NAME, 3), (graph.output, OUTPUT_NAME, 1)):
         if [value.name for value in values] != [name]:
             yield f"the graph has {[value.name for value in values]} where it must have {name!r} alone"
@@ -153,34 +170,33 @@ RULES: Final[tuple[Rule, ...]] = (
     ir_version_is_old_enough,
     only_the_default_domain,
     no_barred_operator,
+    only_listed_operators,
+    no_data_outside,
     grid_samples_are_bilinear_in_4d,
     resizes_are_exact,
-    no_double,
     interface_is_the_contract,
+    *PRECISION_RULES,
 )
 
 
-def findings(model: onnx.ModelProto) -> list[str]:
-    """Return what every rule finds, one line each; empty for a graph that is in order."""
-    return [line for rule in RULES for line in rule(model)]
+def findings(model: onnx.ModelProto, target: str = TENSORRT) -> list[str]:
+    """Return what every rule finds, one line each; empty for a graph that is in order.
+
+    Args:
+        model: any graph.
+        target: what it is made for: `tensorrt`, the stricter, or `cpu`.
+    """
+    facts = Facts.of(model, target)
+    return [line for rule in RULES for line in rule(facts)]
 
 
-def require_clean(model: onnx.ModelProto) -> None:
-    """Raise `ExportError` with the first finding, if there is one."""
-    found = findings(model)
+def require_clean(model: onnx.ModelProto, target: str = TENSORRT) -> None:
+    """Raise `ExportError` with the first finding, if there is one; `target` as in `findings`."""
+    found = findings(model, target)
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise ExportError(f"the graph would go wrong in TensorRT: {found[0]}{more}; try another version of torch")
-
-
-def _typed_values(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    return [*inferred.input, *inferred.value_info, *inferred.output]
-
-
-def _ranks(model: onnx.ModelProto) -> dict[str, int]:
-    ranks = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
-    typed = {
-        v.name: len(v.type.tensor_type.shape.dim) for v in _typed_values(model) if v.type.tensor_type.HasField("shape")
-    }
-    return ranks | typed
+        where = "TensorRT" if target == TENSORRT else "other runtimes"
+        raise ExportError(
+            f"the graph would go wrong in {where}: {found[0]}{more}; nothing was written: "
+            "export it in FP32, or try another version of torch"
+        )

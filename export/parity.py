@@ -1,4 +1,4 @@
-"""How far a graph's probabilities lie from PyTorch's: measured as a value, judged apart from that."""
+"""How far a graph's probabilities lie from PyTorch's on tiles: measured as values, judged elsewhere."""
 
 from __future__ import annotations
 
@@ -9,66 +9,83 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from kda_edge.certificate import TileParity
 from kda_edge.errors import ParityError
-from kda_edge.manifest import Parity, TileParity
 from kda_edge.predict import RANGE_SLACK, Engine
 
 from .tiles import Tile
 
-# Largest difference of the probability, 0..1, that an export may have (issue 2); float32 itself stays near 1e-6.
-BUDGET_MAX_ABS: Final = 1e-4
 # Figures are stated in these steps, rounded to the unflattering side: below, they would tell how many threads ran.
 STEPS_PER_UNIT: Final = 1_000_000
 BATCH: Final = 3  # the size at which the graph is tried a second time; the first time each tile goes alone
 
 
-def measured_parity(
-    graph: Engine, reference: Engine, tiles: Sequence[Tile], *, threshold: float, versions: dict[str, str]
-) -> Parity:
-    """Run both on every tile and return how far they lie apart.
+class Reference:
+    """PyTorch's answers to some tiles, each computed once.
+
+    Attributes:
+        engine: that answers.
+        tiles: at least one.
+    """
+
+    def __init__(self, engine: Engine, tiles: Sequence[Tile]) -> None:
+        self.engine = engine
+        self.tiles = tuple(tiles)
+        self._answers: dict[str, NDArray[np.float64]] = {}
+
+    def on(self, tiles: Sequence[Tile]) -> Reference:
+        """Return the reference for some of its tiles; answers are shared."""
+        part = Reference(self.engine, tiles)
+        part._answers = self._answers
+        return part
+
+    def answer(self, tile: Tile) -> NDArray[np.float64]:
+        """Return the probability of a tile, (1, 1, T, T).
+
+        Raises:
+            ParityError: of the wrong shape, not finite or outside 0..1.
+        """
+        if tile.name not in self._answers:
+            self._answers[tile.name] = answer_of(self.engine, tile.pixels[None], f"tile {tile.name!r} in PyTorch")
+        return self._answers[tile.name]
+
+
+def measured_parity(graph: Engine, reference: Reference, *, threshold: float) -> tuple[TileParity, ...]:
+    """Run a graph on every tile and return how far it lies from the reference.
 
     Each tile goes through the graph alone, and the first three a second time as one batch; a tile's figures are those
     of its worse run.
 
     Args:
         graph: what was exported, as the runtime runs it.
-        reference: what it was exported from.
-        tiles: at least one.
+        reference: what it was exported from, and the tiles.
         threshold: probability from which a pixel counts as landslide, 0..1.
-        versions: of the packages that take part, for the record.
 
     Raises:
         ParityError: an answer of the wrong shape, not finite or outside 0..1.
     """
-    batch = np.stack([tile.pixels for tile in tiles[:BATCH]])
-    batched = _answer(graph, batch, "a batch of tiles")
+    tiles = reference.tiles
+    batched = answer_of(graph, np.stack([tile.pixels for tile in tiles[:BATCH]]), "a batch of tiles")
     rows = []
     for index, tile in enumerate(tiles):
-        pixels = tile.pixels[None]
-        expected = _answer(reference, pixels, f"tile {tile.name!r} in PyTorch")
-        answers = [_answer(graph, pixels, f"tile {tile.name!r}")]
+        answers = [answer_of(graph, tile.pixels[None], f"tile {tile.name!r}")]
         if index < len(batched):
             answers.append(batched[index : index + 1])
-        rows.append(_tile_parity(tile, expected, answers, threshold))
-    return Parity(budget_max_abs=BUDGET_MAX_ABS, tiles=tuple(rows), versions=versions)
+        rows.append(_tile_parity(tile, reference.answer(tile), answers, threshold))
+    return tuple(rows)
 
 
-def require_parity(parity: Parity) -> None:
-    """Raise `ParityError`, naming the worst tile, unless every tile is within the budget."""
-    if not parity.holds:
-        worst = worst_tile(parity)
-        raise ParityError(
-            f"the graph differs from PyTorch by {worst.max_abs:g} of probability on the tile {worst.tile!r}, more than "
-            f"{parity.budget_max_abs:g}; nothing was written: try other versions of torch and onnxruntime"
-        )
-
-
-def worst_tile(parity: Parity) -> TileParity:
+def worst_tile(tiles: Sequence[TileParity]) -> TileParity:
     """Return the tile with the largest difference."""
-    return max(parity.tiles, key=lambda tile: tile.max_abs)
+    return max(tiles, key=lambda tile: tile.max_abs)
 
 
-def _answer(run: Engine, pixels: NDArray[np.float32], what: str) -> NDArray[np.float64]:
+def answer_of(run: Engine, pixels: NDArray[np.float32], what: str) -> NDArray[np.float64]:
+    """Return an engine's probability of tiles (N, 3, T, T), checked.
+
+    Raises:
+        ParityError: of the wrong shape, not finite or outside 0..1; `what` is named.
+    """
     answer = np.asarray(run(pixels))
     expected_shape = (pixels.shape[0], 1, *pixels.shape[2:])
     if answer.shape != expected_shape:

@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import numpy as np
 import onnx
-import onnxruntime as ort
-import torch
-from numpy.typing import NDArray
 
 import kda_edge
+from kda_edge.certificate import Certificate
 from kda_edge.checkpoint import Checkpoint, read_checkpoint, weights_digest
 from kda_edge.errors import ExportError, UsageError
 from kda_edge.manifest import InputContract, Manifest
 from kda_edge.network import Network
 from kda_edge.predict import Engine
+from kda_edge.runtime.engine_choice import best_engine
 from kda_edge.runtime.engines import open_engine
 
 from .artifact import bytes_from_graph, require_writable, staged_file
 from .config import ExportConfig
+from .engines import engine_from_graph, engine_from_student
+from .gather_sampling import gathered
 from .imagery import example_tiles, imagery_tiles
-from .lint import INPUT_NAME, OPSET, OUTPUT_NAME, require_clean
-from .parity import measured_parity, require_parity, worst_tile
+from .latency import latency_on_cpu
+from .lint import OPSET, require_clean
+from .parity import Reference, measured_parity, worst_tile
+from .portable import portable_graph
+from .portable_check import require_same_answers
+from .precision import Log, Lowered, as_it_is, in_half, in_int8, unchanged
 from .tiles import Tile, generated_tiles
-from .to_onnx import ExportedGraph, onnx_from_student, raw_pixel_student
+from .to_onnx import ExportedGraph, onnx_from_student
+from .verification import Verifier, require_fast
 
-COMPARED_PACKAGES: Final = ("torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy")
+# A written file is the graph that was compared: the same session gives the same answer, but for the order of threads.
+MAX_ABS_AGAIN: Final = 1e-4
+NO_LABELS: Final = (
+    "without labelled images (--eval DIR) the loss of IoU is not known; instead at most {limit:g}% of the pixels that "
+    "were compared may change class"
+)
+LATENCY_LATER: Final = (
+    "latency not measured: TensorRT is not at hand here; the first run on the device measures INT8 against the FP16 "
+    "artifact beside it and takes the faster one"
+)
+LINT_TARGETS: Final = {"any": "tensorrt", "cpu": "cpu", "tensorrt": "tensorrt"}  # any engine: the strictest
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,7 @@ class ExportReport:
         artifact: the file.
         size_bytes: of the file.
         sha256: digest of the file.
-        manifest: what it says of itself, the parity figures included.
+        manifest: what it says of itself, the certificate included.
         nodes_traced: operators in the graph as PyTorch exported it.
         nodes: operators in the graph that was written, onnxsim's folding done.
         notes: what a person should know before using it, a sentence each.
@@ -56,40 +72,12 @@ class ExportReport:
     nodes: int
     notes: tuple[str, ...]
 
-
-def engine_from_graph(graph: onnx.ModelProto) -> Engine:
-    """Return an engine for a graph without a manifest, set up as the runtime sets up ONNX Runtime.
-
-    The runtime itself refuses a file that was never verified, so it can't be asked before; it is asked afterwards.
-
-    Raises:
-        ExportError: ONNX Runtime refuses the graph.
-    """
-    options = ort.SessionOptions()
-    options.log_severity_level = 4  # its errors reach us as exceptions
-    options.use_deterministic_compute = True
-    try:
-        session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's own classes share no public base
-        raise ExportError(f"ONNX Runtime {ort.__version__} refuses the graph: {str(error).splitlines()[0]}") from error
-
-    def probability(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        (answer,) = session.run([OUTPUT_NAME], {INPUT_NAME: tiles})
-        return np.asarray(answer, np.float32)
-
-    return probability
-
-
-def engine_from_student(student: Network, contract: InputContract) -> Engine:
-    """Return PyTorch's answer in float32 on the CPU as an engine; `student` stays as it is."""
-    module = raw_pixel_student(student, contract)
-
-    @torch.inference_mode()
-    def probability(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        answer: NDArray[np.float32] = module(torch.from_numpy(tiles)).numpy()
-        return answer
-
-    return probability
+    @property
+    def certificate(self) -> Certificate:
+        """The manifest's; an export without one writes nothing."""
+        if self.manifest.certificate is None:
+            raise ExportError("the manifest of an export has no certificate")
+        return self.manifest.certificate
 
 
 def export_checkpoint(
@@ -97,20 +85,23 @@ def export_checkpoint(
     *,
     to_graph: Callable[[Network, InputContract, int], ExportedGraph] = onnx_from_student,
     to_engine: Callable[[onnx.ModelProto], Engine] = engine_from_graph,
+    log: Log = _log.info,
 ) -> ExportReport:
     """Export a checkpoint, verify the graph, and only then write the artifact.
 
     Args:
         config: what is asked for.
-        to_graph: makes the graph of a student for a tile side in pixels.
-        to_engine: opens the graph for verification.
+        to_graph: makes the float32 graph of a student for a tile side in pixels.
+        to_engine: opens a graph for verification.
+        log: told of the steps that take long.
 
     Raises:
         CheckpointError: the checkpoint can't be read.
         UsageError: the output would replace the checkpoint.
-        SceneError: the imagery to verify on can't be used.
+        SceneError: the imagery to verify or calibrate on can't be used.
         ExportError: PyTorch, onnxsim, the checker or ONNX Runtime refuses, or the lint finds something.
         ParityError: the graph does not answer as PyTorch does.
+        NotFaster: an INT8 graph that gains too little.
         OutputError: the artifact can't be written.
     """
     artifact = config.artifact_path
@@ -123,41 +114,119 @@ def export_checkpoint(
     threshold = config.threshold if config.threshold is not None else checkpoint.threshold
     tiles = _verification_tiles(config, contract, tile_px)
 
-    graph = to_graph(checkpoint.student, contract, tile_px)
-    require_clean(graph.model)
-    reference = engine_from_student(checkpoint.student, contract)
-    parity = measured_parity(
-        to_engine(graph.model),
-        reference,
-        tiles,
-        threshold=threshold,
-        versions={package: version(package) for package in COMPARED_PACKAGES},
+    exported = to_graph(checkpoint.student, contract, tile_px)
+    float_graph = exported.model
+    require_clean(float_graph)
+    reference = Reference(engine_from_student(checkpoint.student, contract), tiles)
+    verifier = Verifier(
+        reference, contract, tile_px=tile_px, threshold=threshold, labelled=config.labelled, to_engine=to_engine
     )
-    require_parity(parity)
-    manifest = Manifest(
-        variant=checkpoint.student.variant,
-        parameters=sum(weight.numel() for weight in checkpoint.student.parameters()),
-        checkpoint_sha256=weights_digest(checkpoint.student),
-        tile_px=tile_px,
-        parity=parity,
-        package_version=kda_edge.__version__,
-        input=contract,
-        threshold=threshold,
-        opset=OPSET,
-        training=checkpoint.training,
+    target = target_of(config)
+    limit = config.budget.of(config.precision).iou_points
+    if limit is not None and config.labelled is None:
+        notes = (*notes, NO_LABELS.format(limit=limit))
+
+    def manifest_of(made: Lowered, precision: str, **more: Any) -> Manifest:
+        return Manifest(
+            variant=checkpoint.student.variant,
+            parameters=sum(weight.numel() for weight in checkpoint.student.parameters()),
+            checkpoint_sha256=weights_digest(checkpoint.student),
+            tile_px=tile_px,
+            package_version=kda_edge.__version__,
+            certificate=made.certificate,
+            input=contract,
+            threshold=threshold,
+            precision=precision,
+            target=target,
+            islands=made.islands,
+            calibration=made.calibration,
+            sampling="gridsample" if config.gridsample else "gather",
+            opset=OPSET,
+            training=checkpoint.training,
+            **more,
+        )
+
+    made, fallback = _made(config, float_graph, target, verifier, log)
+    require_clean(made.graph, target=LINT_TARGETS[target])
+    if fallback is not None:
+        notes = (*notes, LATENCY_LATER)
+
+    def report(content: bytes, manifest: Manifest) -> ExportReport:
+        return ExportReport(
+            artifact=artifact,
+            size_bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            manifest=manifest,
+            nodes_traced=exported.nodes_traced,
+            nodes=len(made.graph.graph.node),
+            notes=notes,
+        )
+
+    if config.portable:
+        manifest = manifest_of(made, config.precision)
+        graph = portable_graph(made.graph, manifest)
+        require_same_answers(graph, made.graph, manifest, tiles)
+        content = graph.SerializeToString(deterministic=True)
+        with staged_file(artifact, content):
+            pass
+        return report(content, manifest)
+    if fallback is not None:
+        require_clean(fallback.graph)
+        _write(config.fallback_path, fallback, manifest_of(fallback, "fp16"), verifier)
+    manifest = manifest_of(made, config.precision, fallback=config.fallback_path.name if fallback else "")
+    content = _write(artifact, made, manifest, verifier)
+    return report(content, manifest)
+
+
+def _made(
+    config: ExportConfig, graph: onnx.ModelProto, target: str, verifier: Verifier, log: Log
+) -> tuple[Lowered, Lowered | None]:
+    """Return the graph in the precision that is asked for, within its budgets, and what falls back for INT8."""
+    budget = config.budget.of(config.precision)
+    # The passes of lower precision know the sampling positions by their GridSample, so it is written out behind them.
+    last = unchanged if config.gridsample else gathered
+    if config.precision == "fp32":
+        return as_it_is(graph, verifier, budget, last=last), None
+    if config.precision == "fp16":
+        return in_half(graph, verifier, budget, log=log, last=last), None
+    made = in_int8(graph, verifier, budget, target=target, config=config.calibration, log=log, last=last)
+    if target == "tensorrt":
+        return made, in_half(graph, verifier, config.budget.of("fp16"), log=log, last=last)
+    latency = latency_on_cpu(
+        made.graph, last(graph), "fp32", verifier.reference.tiles[0], log=log, to_engine=verifier.to_engine
     )
-    content = bytes_from_graph(graph.model, manifest)
-    with staged_file(artifact, content) as hidden:
-        _require_readable(hidden, manifest, reference, tiles)
-    return ExportReport(
-        artifact=artifact,
-        size_bytes=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
-        manifest=manifest,
-        nodes_traced=graph.nodes_traced,
-        nodes=len(graph.model.graph.node),
-        notes=notes,
-    )
+    require_fast(latency, budget, force=config.budget.force)
+    forced = config.budget.force and latency.faster_by < config.budget.faster_by
+    return replace(made, certificate=replace(made.certificate, latency=latency, forced=forced)), None
+
+
+def target_of(config: ExportConfig) -> str:
+    """Return the engines that a graph is made for: FP32 any; FP16 TensorRT; INT8 those of this machine."""
+    if config.target is not None:
+        return config.target
+    if config.precision == "fp32":
+        return "any"
+    if config.precision == "fp16" or best_engine() == "tensorrt":
+        return "tensorrt"
+    return "cpu"
+
+
+def _write(path: Path, made: Lowered, manifest: Manifest, verifier: Verifier) -> bytes:
+    """Write an artifact, and open it as users will before it takes its name: manifest and worst tile must come back."""
+    content = bytes_from_graph(made.graph, manifest)
+    with staged_file(path, content) as hidden:
+        engine = open_engine(hidden, engine="cpu")
+        if engine.manifest != manifest:
+            raise ExportError("the manifest does not come back from the file as it was written; nothing was written")
+        worst = worst_tile(made.certificate.tiles)
+        tile = next(tile for tile in verifier.reference.tiles if tile.name == worst.tile)
+        (again,) = measured_parity(engine, verifier.reference.on([tile]), threshold=manifest.threshold)
+        if again.max_abs > max(2 * worst.max_abs, MAX_ABS_AGAIN):
+            raise ExportError(
+                f"the written file answers otherwise than its graph ({again.max_abs:g} on the tile {tile.name!r}); "
+                "nothing was written: try again"
+            )
+    return content
 
 
 def _contract(config: ExportConfig, checkpoint: Checkpoint) -> tuple[InputContract, tuple[str, ...]]:
@@ -181,14 +250,3 @@ def _contract(config: ExportConfig, checkpoint: Checkpoint) -> tuple[InputContra
 def _verification_tiles(config: ExportConfig, contract: InputContract, tile_px: int) -> list[Tile]:
     given = [] if config.tiles is None else imagery_tiles(config.tiles, contract, tile_px)
     return [*given, *example_tiles(contract, tile_px), *generated_tiles(contract, tile_px)]
-
-
-def _require_readable(path: Path, manifest: Manifest, reference: Engine, tiles: list[Tile]) -> None:
-    """Open the written file as users will, and hold it to its manifest and to the tile on which it was worst."""
-    engine = open_engine(path)
-    if engine.manifest != manifest:
-        raise ExportError("the manifest does not come back from the file as it was written; nothing was written")
-    worst = worst_tile(manifest.parity)
-    tile = next(tile for tile in tiles if tile.name == worst.tile)
-    again = measured_parity(engine, reference, [tile], threshold=manifest.threshold, versions={})
-    require_parity(again)

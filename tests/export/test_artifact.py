@@ -10,7 +10,7 @@ from onnx import helper
 
 from kda_edge.errors import OutputError
 from kda_edge.export.artifact import bytes_from_graph, require_writable, staged_file
-from kda_edge.manifest import METADATA_KEY, Manifest, Parity
+from kda_edge.manifest import METADATA_KEY, Manifest
 
 
 class StopHereError(Exception):
@@ -84,7 +84,7 @@ def test_a_folder_without_the_right_to_write_is_found_before_the_work(tmp_path: 
 def test_the_manifest_lies_in_the_bytes_and_not_in_the_graph_that_was_given() -> None:
     graph = helper.make_model(helper.make_graph([], "empty", [], []))
     before = graph.SerializeToString()
-    manifest = Manifest("nano", 1, "ab" * 32, 64, Parity(1e-4, (), {}), "0.1.0")
+    manifest = Manifest("nano", 1, "ab" * 32, 64, "0.1.0")
     written = onnx.load_from_string(bytes_from_graph(graph, manifest))
     assert {entry.key: Manifest.from_json(entry.value) for entry in written.metadata_props} == {METADATA_KEY: manifest}
     assert graph.SerializeToString() == before

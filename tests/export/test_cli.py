@@ -32,6 +32,14 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["--pixel-type", "uint16", "--mean", "1", "2", "3", "--std", "9", "9", "9"], "needs --value-range"),
         (["--mean", "0.485", "0.456", "0.406", "--std", "0.229", "0.224", "0.225"], "times 255"),
         (["--mean", "1", "2", "3", "--std", "9", "9", "0"], "std must be above 0"),
+        (["--int8"], "give --calib with a scene, or a folder of at least 16 tiles"),
+        (["--calib", "tiles"], "--calib belongs to --int8"),
+        (["--fp16", "--calib", "tiles"], "--calib belongs to --int8"),
+        (["--int8", "--calib", "tiles", "--calib-count", "3"], "--calib-count must be 16 or more"),
+        (["--int8", "--calib", "tiles", "--calib-seed", "-1"], "--calib-seed must be 0 or more"),
+        (["--max-difference", "2"], "--max-difference must lie in 0..1"),
+        (["--max-iou-loss", "-1"], "--max-iou-loss must lie in 0..100"),
+        (["--min-gain", "nan"], "--min-gain must lie in 0..1"),
         (["--value-range", "9", "1", "--mean", "1", "2", "3", "--std", "9", "9", "9"], "low < high"),
     ],
     ids=" ".join,
@@ -66,7 +74,9 @@ def test_a_missing_package_is_one_line_with_the_command_that_brings_it(
     assert one_line(capsys) == f"kda-export: {package} is not installed; run: pip install 'kda-edge[export]'\n"
 
 
-@pytest.mark.parametrize("options", [[], ["--ckpt"], ["--ckpt", "a.pt", "--fp16"], ["--ckpt", "a.pt", "--tile", "big"]])
+@pytest.mark.parametrize(
+    "options", [[], ["--ckpt"], ["--ckpt", "a.pt", "--fp16", "--int8"], ["--ckpt", "a.pt", "--tile", "big"]]
+)
 def test_a_command_line_that_cannot_be_read_exits_with_2(
     options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

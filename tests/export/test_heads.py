@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from kda_edge.export import lint
-from kda_edge.export.pipeline import engine_from_graph, engine_from_student
+from kda_edge.export.engines import engine_from_graph, engine_from_student
 from kda_edge.export.to_onnx import onnx_from_student
 from kda_edge.heads import HEADS
 from kda_edge.manifest import InputContract

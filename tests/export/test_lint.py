@@ -10,7 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from kda_edge.errors import ExportError
-from kda_edge.export import lint
+from kda_edge.export import lint, lint_precision
+from kda_edge.export.lint_facts import Facts, Rule
 from kda_edge.export.to_onnx import ExportedGraph
 
 SAMPLING: dict[str, Any] = {"mode": "bilinear", "padding_mode": "border", "align_corners": 0}
@@ -71,7 +72,7 @@ def resizing_to_a_constant_size() -> onnx.ModelProto:
 def resizing_by_computed_factors() -> onnx.ModelProto:
     model = resizing(LINEAR)
     model.graph.node[-1].input[2] = "computed"
-    model.graph.node.insert(2, helper.make_node("Abs", ["factors"], ["computed"], name="compute"))
+    model.graph.node.insert(2, helper.make_node("Relu", ["factors"], ["computed"], name="compute"))
     return model
 
 
@@ -111,7 +112,16 @@ def with_function() -> onnx.ModelProto:
 
 def with_double_constant() -> onnx.ModelProto:
     model = clean()
-    model.graph.initializer.append(numpy_helper.from_array(np.zeros(2), "half"))
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(2), "double"))
+    return model
+
+
+def with_constant_outside() -> onnx.ModelProto:
+    model = clean()
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights.bin")
     return model
 
 
@@ -136,7 +146,7 @@ def with_second_input() -> onnx.ModelProto:
 
 
 FLOAT = TensorProto.FLOAT
-BROKEN: Mapping[str, tuple[lint.Rule, Callable[[], onnx.ModelProto], str]] = {
+BROKEN: Mapping[str, tuple[Rule, Callable[[], onnx.ModelProto], str]] = {
     "opset 20": (lint.opset_is_19, lambda: with_opset(20), r"opset \[20\]"),
     "opset 17": (lint.opset_is_19, lambda: with_opset(17), r"opset \[17\]"),
     "IR 11": (lint.ir_version_is_old_enough, lambda: with_ir_version(11), "IR version 11"),
@@ -147,6 +157,12 @@ BROKEN: Mapping[str, tuple[lint.Rule, Callable[[], onnx.ModelProto], str]] = {
         "com.microsoft",
     ),
     "own function": (lint.only_the_default_domain, with_function, "Mine"),
+    "strange operator": (
+        lint.only_listed_operators,
+        lambda: with_node(helper.make_node("Einsum", ["image"], ["x"], name="sum", equation="ijkl->ij")),
+        "sum is a Einsum",
+    ),
+    "constant elsewhere": (lint.no_data_outside, with_constant_outside, "pick takes first, which lies outside"),
     "nearest sampling": (
         lint.grid_samples_are_bilinear_in_4d,
         lambda: sampling(mode="nearest"),
@@ -185,11 +201,11 @@ BROKEN: Mapping[str, tuple[lint.Rule, Callable[[], onnx.ModelProto], str]] = {
     "factor that rounds": (lint.resizes_are_exact, lambda: resizing(LINEAR, [1, 1, 2, 1.3]), "1.29"),
     "factor of a third": (lint.resizes_are_exact, lambda: resizing(LINEAR, [1, 1, 1 / 3, 1]), "0.33"),
     "resized channels": (lint.resizes_are_exact, lambda: resizing(LINEAR, [1, 2, 1, 1]), r"\[1.0, 2.0"),
-    "double constant": (lint.no_double, with_double_constant, "half is float64"),
+    "double constant": (lint_precision.only_known_types, with_double_constant, "double is float64"),
     "double on the way": (
-        lint.no_double,
-        lambda: with_node(helper.make_node("Cast", ["image"], ["wide"], to=TensorProto.DOUBLE)),
-        "wide is float64",
+        lint_precision.only_known_types,
+        lambda: with_node(helper.make_node("Cast", ["image"], ["wide"], name="widen", to=TensorProto.DOUBLE)),
+        "widen makes wide, which is float64",
     ),
     "float16 input": (
         lint.interface_is_the_contract,
@@ -243,7 +259,7 @@ def test_a_resize_as_pytorch_means_it_by_an_exact_constant_factor_is_taken(
 def test_a_broken_graph_is_found_by_its_rule_and_refused_in_one_line(name: str) -> None:
     rule, build, words = BROKEN[name]
     model = build()
-    found = list(rule(model))
+    found = list(rule(Facts.of(model)))
     assert len(found) == 1
     with pytest.raises(ExportError, match=words) as caught:
         lint.require_clean(model)
@@ -251,7 +267,8 @@ def test_a_broken_graph_is_found_by_its_rule_and_refused_in_one_line(name: str) 
 
 
 def test_every_rule_has_a_graph_that_breaks_it() -> None:
-    assert {rule for rule, _, _ in BROKEN.values()} == set(lint.RULES)
+    broken = {rule for rule, _, _ in BROKEN.values()}
+    assert broken | set(lint_precision.PRECISION_RULES) == set(lint.RULES)  # those: test_lint_precision.py
 
 
 def test_an_exported_student_passes_every_rule(graph: ExportedGraph) -> None:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from kda_edge.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from kda_edge.export import lint
 from kda_edge.export.config import ExportConfig
-from kda_edge.export.pipeline import ExportReport, engine_from_graph, engine_from_student, export_checkpoint
+from kda_edge.export.engines import engine_from_graph, engine_from_student
+from kda_edge.export.pipeline import ExportReport, export_checkpoint
 from kda_edge.export.to_onnx import onnx_from_student
 from kda_edge.manifest import InputContract, TrainingRecord
 from kda_edge.network import Network
@@ -108,7 +109,7 @@ def test_a_checkpoint_of_a_peer_comes_back_whole(small_unet: Path, make_settled:
 def test_the_artifact_of_a_peer_says_which_one_it_is_and_holds_its_parity(artifact: ExportReport) -> None:
     assert artifact.manifest.variant == "unet-small"
     assert artifact.manifest.parameters == 3380642
-    assert artifact.manifest.parity.holds
+    assert artifact.certificate.holds
     assert {node.op_type for node in onnx.load(artifact.artifact).graph.node} & {"Resize", "Shape"} == {"Resize"}
 
 

@@ -18,7 +18,8 @@ from torch import nn
 
 import kda_edge
 from kda_edge.errors import UnsupportedSize
-from kda_edge.export.pipeline import ExportReport, engine_from_graph
+from kda_edge.export.engines import engine_from_graph
+from kda_edge.export.pipeline import ExportReport
 from kda_edge.export.to_onnx import ExportedGraph, onnx_from_student
 from kda_edge.manifest import InputContract
 from kda_edge.student import Student

@@ -1,0 +1,59 @@
+"""Two graphs take turns on one clock, and the medians are those of what the clock said."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from kda_edge.certificate import Budget, Latency
+from kda_edge.errors import NotFaster
+from kda_edge.export.latency import latency_on_cpu
+from kda_edge.export.tiles import Tile
+from kda_edge.export.verification import require_fast
+from kda_edge.predict import Engine
+from kda_edge.runtime.precision_choice import ROUNDS, WARM_UP
+
+TILE = Tile("flat", np.zeros((3, 32, 32), np.float32))
+
+
+def test_medians_are_of_alternating_runs_after_the_warm_up() -> None:
+    now_s, order = [0.0], list[str]()
+    durations_s = {
+        "a": iter([9.0] * WARM_UP + [0.004] * 20 + [1.0] * 10),
+        "b": iter([9.0] * WARM_UP + [0.010] * ROUNDS),
+    }
+
+    def to_engine(graph: onnx.ModelProto) -> Engine:
+        name = graph.producer_name
+
+        def run(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+            order.append(name)
+            now_s[0] += next(durations_s[name])
+            return tiles[:, :1]
+
+        return run
+
+    graphs = onnx.ModelProto(producer_name="a"), onnx.ModelProto(producer_name="b")
+    found = latency_on_cpu(*graphs, "fp32", TILE, log=lambda _: None, to_engine=to_engine, clock=lambda: now_s[0])
+    assert order == ["a", "b"] * (WARM_UP + ROUNDS)
+    assert (found.p50_ms, found.other_p50_ms) == (pytest.approx(4.0), pytest.approx(10.0))
+    assert (found.rounds, found.other_precision) == (ROUNDS, "fp32")
+    assert found.faster_by == pytest.approx(0.6)
+    assert "ONNX Runtime" in found.engine
+    assert found.processor
+
+
+@pytest.mark.parametrize(("p50_ms", "refused"), [(8.4, False), (8.6, True), (11.0, True)])
+def test_int8_that_gains_too_little_is_refused_in_favour_of_the_faster(p50_ms: float, refused: bool) -> None:
+    latency = Latency("an engine", "a processor", 30, p50_ms, "fp16", 10.0)
+    budget = Budget(iou_points=0.5, faster_by=0.15)
+    require_fast(latency, budget, force=True)
+    require_fast(None, budget, force=False)
+    if not refused:
+        require_fast(latency, budget, force=False)
+        return
+    with pytest.raises(NotFaster, match=r"export with --fp16, or --force") as caught:
+        require_fast(latency, budget, force=False)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,68 @@
+"""A second engine reads every precision as ONNX Runtime does: what a graph means is in the file, not in one engine.
+
+Not shown: speed, and OpenVINO's own bfloat16 and half, which are switched off here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from kda_edge.export.engines import engine_from_graph
+from kda_edge.export.fp16 import half_graph
+from kda_edge.export.gather_sampling import gathered
+from kda_edge.export.int8 import CPU_OPERATORS, OPERATORS, quantised_graph
+from kda_edge.export.ranges import measured_ranges
+from kda_edge.export.tiles import generated_tiles
+from kda_edge.export.to_onnx import ExportedGraph
+from kda_edge.manifest import InputContract
+
+openvino = pytest.importorskip("openvino", reason="OpenVINO has no wheel for this platform")
+
+TILE_PX = 64
+
+
+@pytest.fixture(scope="module")
+def graphs(graph: ExportedGraph, contract: InputContract) -> dict[str, onnx.ModelProto]:
+    model = graph.model
+    ranges = measured_ranges(model, generated_tiles(contract, TILE_PX)[:4], "minmax")
+    return {
+        "fp32": model,
+        "fp32 gathered": gathered(model),
+        "fp16": half_graph(model),
+        "int8 for CPUs": quantised_graph(model, ranges, operators=CPU_OPERATORS),
+        "int8 for TensorRT": half_graph(quantised_graph(model, ranges, operators=OPERATORS)),
+    }
+
+
+# Float sums are ordered otherwise; a half or an int8 that falls on the other side of a step moves what follows.
+MEAN_ABS = {
+    "fp32": 1e-6,
+    "fp32 gathered": 1e-6,
+    "fp16": 1e-3,
+    "int8 for CPUs": 2e-3,
+    "int8 for TensorRT": 1e-2,
+}
+
+
+@pytest.mark.parametrize("precision", MEAN_ABS)
+def test_openvino_answers_as_onnx_runtime_does(
+    precision: str,
+    graphs: dict[str, onnx.ModelProto],
+    random_tiles: Callable[..., NDArray[np.float32]],
+) -> None:
+    core = openvino.Core()
+    compiled = core.compile_model(
+        core.read_model(graphs[precision].SerializeToString(), b""), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    tiles = random_tiles(2)
+    (answer,) = compiled(tiles).values()
+    expected = engine_from_graph(graphs[precision])(tiles)
+    assert answer.shape == expected.shape
+    assert expected.std() > 0.05  # or any two answers would be near
+    distance = np.abs(answer - expected)
+    assert distance.mean() <= MEAN_ABS[precision], f"mean {distance.mean():g}, largest {distance.max():g}"
