@@ -13,6 +13,7 @@ from kda_edge.certificate import Budget, Calibration, Certificate
 from .calibration import calibration_tiles, measured_ranges
 from .config import CalibrationConfig
 from .fp16 import half_graph
+from .half_plan import half_plan
 from .int8 import CPU_OPERATORS, OPERATORS, candidates, quantised_graph
 from .sensitivity import groups_of, search
 from .verification import Verifier, require_answers
@@ -65,7 +66,9 @@ def in_half(graph: onnx.ModelProto, verifier: Verifier, budget: Budget, *, log: 
     def build(islands: frozenset[str]) -> onnx.ModelProto:
         return last(half_graph(graph, islands=islands))
 
-    return _searched(build, groups_of(graph, _may_be_half), verifier, budget, log)
+    # Layers that are float32 by rule are no candidates; with all of the others kept out the graph is float32.
+    in_question = set(half_plan(graph).half_nodes)
+    return _searched(build, groups_of(graph, lambda node: node.name in in_question), verifier, budget, log)
 
 
 def in_int8(
@@ -126,7 +129,3 @@ def _searched(
     certificate = by_digest[graph_digest(found.graph.SerializeToString(deterministic=True))]
     require_answers(certificate, [group for group, _ in found.ranking])
     return Lowered(found.graph, certificate, found.kept_out)
-
-
-def _may_be_half(node: onnx.NodeProto) -> bool:
-    return node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kda_edge.errors import KdaEdgeError, NotFaster, ParityError, Unverified
 from kda_edge.export.config import BudgetConfig, CalibrationConfig, ExportConfig
 from kda_edge.export.engines import engine_from_graph
+from kda_edge.export.graph_view import is_within
 from kda_edge.export.pipeline import ExportReport, export_checkpoint
 from kda_edge.export.tiles import generated_terrain
 from kda_edge.export.to_onnx import ExportedGraph
@@ -140,13 +141,28 @@ def test_without_labels_the_user_is_told_what_is_held_instead(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("budget", [BudgetConfig(max_abs=0.0), BudgetConfig(max_abs=1e-9, iou_points=100.0)], ids=str)
 def test_fp16_beyond_its_budget_is_refused_and_the_worst_layers_are_named(
-    tmp_path: Path, export: Callable[..., ExportReport], budget: BudgetConfig
+    tmp_path: Path, export: Callable[..., ExportReport]
 ) -> None:
+    budget = BudgetConfig(max_abs=1e-9, iou_points=100.0)  # float32 itself does not hold that
     message = refused(tmp_path, ParityError, lambda: export(tmp_path / "out.onnx", precision="fp16", budget=budget))
     assert "the worst layers are" in message
     assert "encoder." in message or "decoder." in message
+
+
+@pytest.mark.slow
+def test_layers_that_lose_too_much_are_kept_out_and_named_and_the_budget_holds(
+    tmp_path: Path, export: Callable[..., ExportReport], fp16: ExportReport, graph: ExportedGraph
+) -> None:
+    half_of_it = fp16.certificate.max_abs / 2
+    budget = BudgetConfig(max_abs=half_of_it, iou_points=100.0)
+    made = export(tmp_path / "out.onnx", precision="fp16", budget=budget)
+    assert made.certificate.max_abs <= half_of_it
+    assert made.manifest.islands
+    for island in made.manifest.islands:
+        assert any(is_within(node, island) for node in graph.model.graph.node), island
+    assert fp16.size_bytes < made.size_bytes
+    assert read_artifact(made.artifact).doubt == ""
 
 
 def test_labels_that_an_engine_gets_wrong_cost_iou_and_are_refused(
