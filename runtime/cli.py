@@ -25,6 +25,7 @@ from kda_edge.errors import KdaEdgeError, UsageError
 from .engine_choice import ENGINES
 
 if TYPE_CHECKING:
+    from .interrupts import Interrupts
     from .results import SceneResult
     from .segmenter import Segmenter
 
@@ -125,15 +126,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def infer(config: InferConfig) -> int:
     """Map each scene; an error in one does not keep the others from their maps. Return the exit code."""
+    from .interrupts import heard
     from .outputs import require_no_clash
     from .segmenter import Segmenter
 
     require_no_clash(config.scenes, config.out_dir)
     code = 0
-    with Segmenter.open(config.model, engine=config.engine, allow_unverified=config.allow_unverified) as segmenter:
+    with (
+        heard() as interrupts,
+        Segmenter.open(config.model, engine=config.engine, allow_unverified=config.allow_unverified) as segmenter,
+    ):
         for scene_path in config.scenes:
             try:
-                result = _map_scene(segmenter, scene_path, config)
+                result = _map_scene(segmenter, scene_path, config, interrupts)
             except KdaEdgeError as error:
                 code = max(code, _complain(error))
                 if config.as_json and not config.quiet:
@@ -147,7 +152,7 @@ def infer(config: InferConfig) -> int:
     return code
 
 
-def _map_scene(segmenter: Segmenter, scene_path: Path, config: InferConfig) -> SceneResult:
+def _map_scene(segmenter: Segmenter, scene_path: Path, config: InferConfig, interrupts: Interrupts) -> SceneResult:
     show_bar = sys.stderr.isatty() and not config.quiet
     try:
         return segmenter.predict_scene(
@@ -157,7 +162,7 @@ def _map_scene(segmenter: Segmenter, scene_path: Path, config: InferConfig) -> S
             value_range=config.value_range,
             min_area=config.min_area,
             overlap_px=config.overlap_px,
-            progress=_bar(scene_path.name, sys.stderr) if show_bar else None,
+            progress=interrupts.checked(_bar(scene_path.name, sys.stderr) if show_bar else None),
         )
     finally:
         if show_bar:
