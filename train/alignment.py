@@ -45,7 +45,8 @@ class AlignedStudent(nn.Module):
         for neck, stage, (_, height, width) in zip(self.necks, self.stages, self.shapes, strict=True):
             x = neck(maps[stage])
             if x.shape[2:] != (height, width):
-                x = F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
+                # PyTorch's CPU has no antialiasing in bfloat16, which the neck answers in under autocast.
+                x = F.interpolate(x.float(), size=(height, width), mode="bilinear", align_corners=False, antialias=True)
             aligned.append(x)
         return aligned
 

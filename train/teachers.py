@@ -71,7 +71,8 @@ class FrozenBackbone(nn.Module):
         """(B, 3, H, W) of 0..1 -> its feature maps; H and W are resized (bilinear) where it can't take them."""
         size_hw = (self.input_px(image.shape[2]), self.input_px(image.shape[3]))
         if size_hw != tuple(image.shape[2:]):
-            image = F.interpolate(image, size=size_hw, mode="bilinear", align_corners=False, antialias=True)
+            # In float: PyTorch's CPU has no antialiasing in bfloat16, which a pseudo-image is in under autocast.
+            image = F.interpolate(image.float(), size=size_hw, mode="bilinear", align_corners=False, antialias=True)
         maps: list[Tensor] = self.backbone((image - self.mean) / self.std)
         return maps
 

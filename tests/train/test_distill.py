@@ -78,6 +78,18 @@ def test_distillation_brings_the_student_nearer_to_the_teacher(config: DistillCo
 
 
 @pytest.mark.parametrize("align", ["last", "stages"])
+def test_both_players_learn_in_bfloat16_where_every_map_is_resized(
+    config: DistillConfig, images: DataSet, align: str
+) -> None:
+    resized = dataclasses.replace(config, align=align, teacher_px=96, pseudo_px=80)
+    players = Game(resized, images.input, open_fabric("cpu", "bf16"))
+    players.set_rates(0, 100)
+    figures = players.play(batch(), [0, 1, 2, 3])
+    in_float = Game(resized, images.input, open_fabric("cpu", "fp32")).play(batch(), [0, 1, 2, 3])
+    assert figures == pytest.approx(in_float, rel=0.1, abs=0.02)
+
+
+@pytest.mark.parametrize("align", ["last", "stages"])
 def test_teacher_and_frozen_eyes_never_change(config: DistillConfig, images: DataSet, align: str) -> None:
     players = game(dataclasses.replace(config, align=align), images)
     assert players.adversary is not None
