@@ -25,6 +25,7 @@ from .cells import Cell, Step, run_cell, write_rows
 
 DATA: Final = Path(__file__).with_suffix(".toml")
 TEACHER: Final = "tf_efficientnet_lite0"
+PRECISION: Final = ("--precision", "fp32")  # said, lest a machine with bfloat16 computes its rows in that
 PHASE_1: Final = (
     *("--crop-px", "128", "--teacher-px", "192", "--pseudo-px", "96", "--epochs", "10", "--batch", "16"),
     *("--student-rate", "5e-4", "5e-6", "--discriminator-rate", "5e-5", "5e-7", "--warmup-epochs", "1"),
@@ -105,11 +106,12 @@ def cell_of(method: str, network: str, seed: int, options: argparse.Namespace) -
     if options_of_method is not None:
         folder = options.out / f"distill-{method}-{seed}"
         teacher = ("--teacher", TEACHER, "--teacher-weights", str(options.teacher_weights), "--discriminator", TEACHER)
-        arguments = ("distill", *common, "--out", str(folder), "--variant", "nano", *teacher, *PHASE_1)
+        arguments = ("distill", *common, "--out", str(folder), "--variant", "nano", *teacher, *PHASE_1, *PRECISION)
         steps.append(Step(folder, (*arguments, *options_of_method)))
         backbone = ("--backbone", str(folder / "distilled.pt"))
     folder = options.out / f"segment-{method}-{network}-{seed}"
-    steps.append(Step(folder, ("segment", *common, "--out", str(folder), "--variant", network, *PHASE_2, *backbone)))
+    learned = ("segment", *common, "--out", str(folder), "--variant", network, *PHASE_2, *PRECISION, *backbone)
+    steps.append(Step(folder, learned))
     result = folder / "test" / "metrics.json"
     judged = ("evaluate", *common, "--ckpt", str(folder / "best.pt"), "--split", "test", "--json", str(result))
     steps.append(Step(result.parent, judged, resumable=False))
