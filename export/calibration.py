@@ -31,10 +31,7 @@ from kda_edge.predict import Engine
 
 from .config import CALIBRATION_TILES_MIN
 from .imagery import corners_of, rasters_of, tile_at
-from .ranges import measured_ranges
 from .tiles import Tile
-
-__all__ = ["Drawn", "calibration_tiles", "measured_ranges"]
 
 # Of each tile asked for: so many candidates does the student answer for, and so many windows are read to find them
 # where a scene is mostly without data. Both bound the time.

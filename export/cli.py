@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import kda_edge
+from kda_edge.certificate import FASTER_BY
 from kda_edge.errors import KdaEdgeError, MissingDependency, UsageError
 from kda_edge.manifest import PIXEL_TYPES
 
@@ -125,7 +126,11 @@ def _add_precision(parser: argparse.ArgumentParser) -> None:
         "--max-iou-loss", type=float, metavar="POINTS", help="budget of landslide IoU; default: FP16 0.1, INT8 0.5"
     )
     group.add_argument(
-        "--min-gain", type=float, default=0.15, metavar="SHARE", help="of latency that INT8 must save (default: 0.15)"
+        "--min-gain",
+        type=float,
+        default=FASTER_BY,
+        metavar="SHARE",
+        help=f"of latency that INT8 must save (default: {FASTER_BY:g})",
     )
     group.add_argument("--force", action="store_true", help="take INT8 though it saves less; recorded in the file")
     group.add_argument("--no-gridsample", action="store_true", help="write the sampling as gathers")
@@ -136,6 +141,8 @@ def _add_precision(parser: argparse.ArgumentParser) -> None:
 
 
 def _config_from_options(options: argparse.Namespace) -> ExportConfig:
+    if options.portable and options.engine:
+        raise UsageError("--engine builds for kda-infer, which does not take --portable; give one of the two")
     return ExportConfig(
         checkpoint=options.ckpt,
         artifact=options.output,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kda_edge.certificate import Budget
+from kda_edge.certificate import FASTER_BY, Budget
 from kda_edge.errors import ManifestError, UsageError
 from kda_edge.manifest import STRIDE_PX, InputContract
 
@@ -111,7 +111,7 @@ class BudgetConfig:
 
     max_abs: float | None = None
     iou_points: float | None = None
-    faster_by: float = 0.15
+    faster_by: float = FASTER_BY
     force: bool = False
 
     def __post_init__(self) -> None:

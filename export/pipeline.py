@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -170,11 +171,12 @@ def export_checkpoint(
         with staged_file(artifact, content):
             pass
         return report(content, manifest)
-    if fallback is not None:
-        require_clean(fallback.graph)
-        _write(config.fallback_path, fallback, manifest_of(fallback, "fp16"), verifier)
     manifest = manifest_of(made, config.precision, fallback=config.fallback_path.name if fallback else "")
-    content = _write(artifact, made, manifest, verifier)
+    with ExitStack() as both:  # INT8 and its fallback: each takes its name only if the other is complete
+        if fallback is not None:
+            require_clean(fallback.graph)
+            both.enter_context(_staged(config.fallback_path, fallback, manifest_of(fallback, "fp16"), verifier))
+        content = both.enter_context(_staged(artifact, made, manifest, verifier))
     return report(content, manifest)
 
 
@@ -211,7 +213,8 @@ def target_of(config: ExportConfig) -> str:
     return "cpu"
 
 
-def _write(path: Path, made: Lowered, manifest: Manifest, verifier: Verifier) -> bytes:
+@contextmanager
+def _staged(path: Path, made: Lowered, manifest: Manifest, verifier: Verifier) -> Iterator[bytes]:
     """Write an artifact, and open it as users will before it takes its name: manifest and worst tile must come back."""
     content = bytes_from_graph(made.graph, manifest)
     with staged_file(path, content) as hidden:
@@ -226,7 +229,7 @@ def _write(path: Path, made: Lowered, manifest: Manifest, verifier: Verifier) ->
                 f"the written file answers otherwise than its graph ({again.max_abs:g} on the tile {tile.name!r}); "
                 "nothing was written: try again"
             )
-    return content
+        yield content
 
 
 def _contract(config: ExportConfig, checkpoint: Checkpoint) -> tuple[InputContract, tuple[str, ...]]:

@@ -10,11 +10,12 @@ import onnx
 from kda_edge.artifact_bytes import graph_digest
 from kda_edge.certificate import Budget, Calibration, Certificate
 
-from .calibration import calibration_tiles, measured_ranges
+from .calibration import calibration_tiles
 from .config import CalibrationConfig
 from .fp16 import half_graph
 from .half_plan import half_plan
 from .int8 import CPU_OPERATORS, OPERATORS, candidates, quantised_graph
+from .ranges import measured_ranges
 from .sensitivity import groups_of, search
 from .verification import Verifier, require_answers
 

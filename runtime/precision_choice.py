@@ -15,13 +15,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from kda_edge.certificate import FASTER_BY
 from kda_edge.errors import KdaEdgeError
 from kda_edge.manifest import Manifest
 from kda_edge.predict import Engine
 
 from .artifact import Artifact, read_artifact
 
-FASTER_BY: Final = 0.15  # of the fallback's median; the share that an export for the CPU demands too
 ROUNDS: Final = 30  # of each, alternating
 WARM_UP: Final = 10  # of each, until the clocks of the GPU are up and the graphs captured; unmeasured
 UNPROVEN: Final = "that INT8 is faster here is not proven"

@@ -33,6 +33,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["--mean", "0.485", "0.456", "0.406", "--std", "0.229", "0.224", "0.225"], "times 255"),
         (["--mean", "1", "2", "3", "--std", "9", "9", "0"], "std must be above 0"),
         (["--int8"], "give --calib with a scene, or a folder of at least 16 tiles"),
+        (["--portable", "--engine"], "give one of the two"),
         (["--calib", "tiles"], "--calib belongs to --int8"),
         (["--fp16", "--calib", "tiles"], "--calib belongs to --int8"),
         (["--int8", "--calib", "tiles", "--calib-count", "3"], "--calib-count must be 16 or more"),

@@ -12,7 +12,7 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 
-from kda_edge.errors import KdaEdgeError, NotFaster, ParityError, Unverified
+from kda_edge.errors import KdaEdgeError, NotFaster, OutputError, ParityError, Unverified
 from kda_edge.export.config import BudgetConfig, CalibrationConfig, ExportConfig
 from kda_edge.export.engines import engine_from_graph
 from kda_edge.export.graph_view import is_within
@@ -247,6 +247,15 @@ def test_int8_for_tensorrt_brings_its_fallback_and_says_that_latency_is_not_meas
     with open_engine(tmp_path / "out.onnx", engine="cpu") as engine:
         (note,) = engine.notes
     assert "made for TensorRT (int8)" in note
+
+
+def test_a_fallback_is_not_left_behind_where_int8_can_not_be_written(
+    tmp_path: Path, export: Callable[..., ExportReport], imagery: Path
+) -> None:
+    (tmp_path / "out.onnx").mkdir()  # found when the file is staged, behind the fallback
+    calibration = CalibrationConfig(imagery, count=16, method="minmax")
+    options = {"precision": "int8", "target": "tensorrt", "calibration": calibration, "budget": ANY_LOSS}
+    assert "is a folder" in refused(tmp_path, OutputError, lambda: export(tmp_path / "out.onnx", **options))
 
 
 def test_an_artifact_that_another_tool_touched_is_refused(tmp_path: Path, fp16: ExportReport) -> None:

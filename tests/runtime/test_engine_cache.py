@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from engine_builds import Builder, engine_files, warnings
 
 from kda_edge.runtime.device_probe import Device
 from kda_edge.runtime.engine_cache import Cached, cache_folder, cached_engine, record
@@ -33,31 +33,9 @@ OTHER = {
 }
 
 
-class Builder:
-    """Counts how often it is asked; each engine has other bytes."""
-
-    def __init__(self) -> None:
-        self.builds = 0
-
-    def __call__(self) -> Built:
-        self.builds += 1
-        return Built(f"plan {self.builds}".encode() * 1000, LayerCounts(half=7, int8=self.builds), 61.5, "10.3.0")
-
-
 @pytest.fixture
 def build() -> Builder:
     return Builder()
-
-
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    found = [entry.getMessage() for entry in caplog.records if entry.levelno >= logging.WARNING]
-    assert not any("\n" in message for message in found)
-    caplog.clear()
-    return found
-
-
-def engine_files(root: Path) -> list[str]:
-    return sorted(path.name for path in root.rglob("*") if path.is_file() and path.name != ".lock")
 
 
 def test_an_engine_is_built_once(tmp_path: Path, build: Builder, caplog: pytest.LogCaptureFixture) -> None:

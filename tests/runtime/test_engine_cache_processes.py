@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import signal
 import subprocess
 import sys
@@ -12,24 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from engine_builds import Builder, engine_files, warnings
 
 from kda_edge.runtime.engine_cache import cached_engine
 from kda_edge.runtime.engine_key import EngineKey
-from kda_edge.runtime.tensorrt_build import Built
-from kda_edge.runtime.tensorrt_inspect import LayerCounts
 
 KEY = EngineKey("ab" * 32, "Orin (nvgpu)", (8, 7), "12.6", "10.3.0", 2, 4)
-
-
-class Builder:
-    """Counts how often it is asked; each engine has other bytes."""
-
-    def __init__(self) -> None:
-        self.builds = 0
-
-    def __call__(self) -> Built:
-        self.builds += 1
-        return Built(f"plan {self.builds}".encode() * 1000, LayerCounts(half=7, int8=self.builds), 61.5, "10.3.0")
 
 
 @pytest.fixture
@@ -37,22 +24,12 @@ def build() -> Builder:
     return Builder()
 
 
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    found = [entry.getMessage() for entry in caplog.records if entry.levelno >= logging.WARNING]
-    assert not any("\n" in message for message in found)
-    caplog.clear()
-    return found
-
-
-def engine_files(root: Path) -> list[str]:
-    return sorted(path.name for path in root.rglob("*") if path.is_file() and path.name != ".lock")
-
-
 CHILD = """
 import logging, os, signal, sys, time
 from pathlib import Path
 from kda_edge.runtime.engine_cache import cached_engine
 from kda_edge.runtime.engine_key import EngineKey
+from engine_builds import Builder, engine_files, warnings
 from kda_edge.runtime.tensorrt_build import Built
 from kda_edge.runtime.tensorrt_inspect import LayerCounts
 
