@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import combinations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,17 +56,20 @@ class AlignedStudent(nn.Module):
 def matched_stages(shapes: Sequence[tuple[int, int, int]], crop_px: int) -> list[int]:
     """Return for each of the teacher's maps the student's stage that it teaches; the last teaches stage 4 always.
 
-    Maps of different strides teach the stage of the nearest stride (in octaves); maps of one stride, as a ViT has, are
-    taken by depth.
+    Maps of different strides teach stages that rise with them, as near in octaves as can be in all: a teacher that is
+    shown enlarged crops has finer strides than the student throughout. Maps of one stride, as a ViT has, are taken by
+    depth.
 
     Raises:
-        UsageError: two maps would teach the same stage.
+        UsageError: there are more maps than stages.
     """
-    strides = [crop_px / height for _, height, _ in shapes]
-    if len(set(strides)) == 1:
-        return list(range(4 - len(shapes), 4))
-    nearest = [min(range(4), key=lambda k: abs(STRIDES_PX[k] / s - s / STRIDES_PX[k])) for s in strides[:-1]]
-    result = [*nearest, 3]
-    if len(set(result)) != len(result):
-        raise UsageError("two of the teacher's maps fit one stage of the student; leave --align stages out")
-    return result
+    if len(shapes) > len(STRIDES_PX):
+        raise UsageError(f"{len(shapes)} maps don't fit {len(STRIDES_PX)} stages; leave --align stages out")
+    strides_px = [crop_px / height for _, height, _ in shapes]
+    if len(set(strides_px)) == 1:
+        return list(range(len(STRIDES_PX) - len(shapes), len(STRIDES_PX)))
+
+    def octaves_off(stages: tuple[int, ...]) -> float:
+        return sum(abs(math.log2(STRIDES_PX[k] / s)) for k, s in zip(stages, strides_px, strict=False))
+
+    return [*min(combinations(range(3), len(shapes) - 1), key=octaves_off), 3]

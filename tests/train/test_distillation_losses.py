@@ -118,6 +118,7 @@ def test_the_students_last_map_comes_on_the_teachers_grid(channels: int, necked:
         ([(8, 16, 16)] * 4, 224, [0, 1, 2, 3]),  # four blocks of a ViT
         ([(4, 56, 56), (5, 28, 28), (6, 14, 14), (7, 7, 7)], 224, [0, 1, 2, 3]),
         ([(4, 24, 24), (6, 12, 12), (7, 6, 6)], 128, [0, 1, 3]),  # a crop enlarged for the teacher
+        ([(4, 48, 48), (5, 24, 24), (6, 12, 12), (7, 6, 6)], 128, [0, 1, 2, 3]),  # a CNN shown an enlarged crop
     ],
 )
 def test_maps_teach_the_stage_of_their_stride_or_depth(
@@ -126,6 +127,6 @@ def test_maps_teach_the_stage_of_their_stride_or_depth(
     assert matched_stages(shapes, crop_px) == stages
 
 
-def test_two_maps_for_one_stage_are_refused() -> None:
-    with pytest.raises(UsageError, match="fit one stage"):
-        matched_stages([(4, 28, 28), (4, 27, 27), (8, 7, 7)], 224)
+def test_more_maps_than_stages_are_refused() -> None:
+    with pytest.raises(UsageError, match="5 maps don't fit 4 stages"):
+        matched_stages([(4, 56, 56), (4, 28, 28), (8, 14, 14), (8, 7, 7), (8, 4, 4)], 224)
