@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,20 @@ RANGE_SLACK: Final = 1e-4
 # Raw pixels (N, C, T, T) to landslide probability (N, 1, T, T), 0..1.
 Engine: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 Progress: TypeAlias = Callable[[int, int], None]  # tiles done, tiles in all
+
+
+class Pixels(NamedTuple):
+    """What a window of a source holds.
+
+    Attributes:
+        image: (H, W, C).
+        valid: (H, W), True where the image has data; never where `lost` is True.
+        lost: (H, W), True where the pixels could not be read; None: all could.
+    """
+
+    image: NDArray[Any]
+    valid: NDArray[np.bool_]
+    lost: NDArray[np.bool_] | None = None
 
 
 class Source(Protocol):
