@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kda_edge.errors import SceneError
 from kda_edge.manifest import InputContract
@@ -103,11 +104,23 @@ def _cut(scene: Scene, corners: Sequence[tuple[int, int]], contract: InputContra
     in_range = ValueMap(None, contract.value_range)
     for row, col in corners:
         end_row, end_col = min(row + tile_px, scene.height_px), min(col + tile_px, scene.width_px)
-        image, valid = scene.read(row, end_row, col, end_col)
+        image, valid = read_undamaged(scene, row, end_row, col, end_col)
         if valid.any():
             whole = pad_to_tile(fill_nodata(image, valid), tile_px).transpose(2, 0, 1)
             pixels = in_range(np.ascontiguousarray(whole, dtype=np.float32))
             yield Tile(f"{scene.path.name}, row {row}, column {col}", pixels)
+
+
+def read_undamaged(scene: Scene, row0: int, row1: int, col0: int, col1: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return the pixels of a window, (H, W, 3), and where they are valid, (H, W).
+
+    Raises:
+        SceneError: the file can't give every one of them.
+    """
+    image, valid, lost = scene.read(row0, row1, col0, col1)
+    if lost is not None and lost.any():
+        raise SceneError(f"{scene.path} is damaged in rows {row0} to {row1 - 1}; copy it again from its source")
+    return image, valid
 
 
 def _spread(items: Sequence[_T], most: int) -> list[_T]:

@@ -21,7 +21,7 @@ from kda_edge.runtime.scene import open_scene
 from kda_edge.runtime.segmenter import OVERLAP_SHARE
 from kda_edge.tiles import TileGrid
 
-from .imagery import RASTER_SUFFIXES
+from .imagery import RASTER_SUFFIXES, read_undamaged
 
 IMAGES, MASKS, VALID = "images", "masks", "valid"
 LANDSLIDE_VALUES: Final = (1, 255)
@@ -94,7 +94,7 @@ def read_labelled(item: LabelledImage, contract: InputContract) -> Pixels:
     """
     with gdal_session():
         with open_scene(item.image, contract) as scene:
-            image, valid = scene.read(0, scene.height_px, 0, scene.width_px)
+            image, valid = read_undamaged(scene, 0, scene.height_px, 0, scene.width_px)
         values = _layer(item.mask)
         judged = valid if item.valid is None else valid & (_layer(item.valid) != 0)
     if values.shape != valid.shape or judged.shape != valid.shape:

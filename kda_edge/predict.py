@@ -43,11 +43,8 @@ class Pixels(NamedTuple):
 class Source(Protocol):
     """Whatever can be read by rows and columns."""
 
-    def read(self, row0: int, row1: int, col0: int, col1: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return the pixels (H, W, C) of a window and where they are valid (H, W); the ends are excluded.
-
-        A pixel with a NaN or an infinity must not be valid.
-        """
+    def read(self, row0: int, row1: int, col0: int, col1: int) -> Pixels:
+        """Return what a window holds; the ends are excluded. A pixel with a NaN or an infinity must not be valid."""
         ...
 
 
@@ -63,11 +60,11 @@ class ArraySource:
     image: NDArray[Any]
     valid: NDArray[np.bool_] | None = None
 
-    def read(self, row0: int, row1: int, col0: int, col1: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read(self, row0: int, row1: int, col0: int, col1: int) -> Pixels:
         """Return a window of the image and where it is valid."""
         image = self.image[row0:row1, col0:col1]
         valid = np.ones(image.shape[:2], np.bool_) if self.valid is None else self.valid[row0:row1, col0:col1]
-        return image, valid & np.isfinite(image).all(axis=2)
+        return Pixels(image, valid & np.isfinite(image).all(axis=2))
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ def predict(
     rows, cols, tile_px = grid.rows, grid.cols, grid.tile_px
     blender = BandBlender(min(tile_px, grid.height_px), grid.width_px)
     col_weights = [_weights(grid, col, grid.width_px) for col in cols]
-    image, valid = source.read(0, min(tile_px, grid.height_px), 0, grid.width_px)
+    image, valid, _ = source.read(0, min(tile_px, grid.height_px), 0, grid.width_px)
     done, asked, failures_in_all = 0, 0, 0
     last_reason = ""
 

@@ -16,6 +16,7 @@ from rasterio.windows import Window
 
 from kda_edge.errors import SceneError
 from kda_edge.manifest import InputContract
+from kda_edge.predict import Pixels
 
 from .bands import choose_bands
 from .gdal import GDAL_ERRORS, listening, one_line, open_raster, valid_mask
@@ -49,7 +50,7 @@ class Scene:
         self._all_valid = all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums)
         self._may_hold_nan = any(np.dtype(dataset.dtypes[band - 1]).kind == "f" for band in bands)
 
-    def read(self, row0: int, row1: int, col0: int, col1: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read(self, row0: int, row1: int, col0: int, col1: int) -> Pixels:
         """Return the pixels (H, W, 3) of a window, in the file's own values and type, and where they are valid (H, W).
 
         Valid is what `rasterio`'s `dataset_mask` calls valid (nodata value, alpha, internal or sidecar mask), less
@@ -67,7 +68,7 @@ class Scene:
             raise self._unreadable(row0, row1, error) from error
         if self._may_hold_nan:
             valid &= np.isfinite(image).all(axis=2)
-        return image, valid
+        return Pixels(image, valid)
 
     def valid(self, row0: int, row1: int) -> NDArray[np.bool_]:
         """Return where whole rows are valid, (row1 - row0, width), as `read` says it.

@@ -14,7 +14,7 @@ from rasterio.windows import Window
 from kda_edge.manifest import InputContract
 from kda_edge.metrics import ConfusionCounts, ProbabilityHistogram, best_threshold
 from kda_edge.network import Network
-from kda_edge.predict import Engine, predict
+from kda_edge.predict import Engine, Pixels, predict
 from kda_edge.tiles import TileGrid
 
 from .crops import read_labelled
@@ -91,11 +91,11 @@ class SampleSource:
     sample: Sample
     contract: InputContract
 
-    def read(self, row0: int, row1: int, col0: int, col1: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return the pixels of a window of the sample, (H, W, 3), and where they hold data, (H, W)."""
+    def read(self, row0: int, row1: int, col0: int, col1: int) -> Pixels:
+        """Return the pixels of a window of the sample."""
         left, top, _, _ = self.sample.window_ltrb
         window = Window(left + col0, top + row0, col1 - col0, row1 - row0)
-        return read_image(self.sample.image, self.contract, self.sample.source.bands, window)
+        return Pixels(*read_image(self.sample.image, self.contract, self.sample.source.bands, window))
 
 
 def engine_from_student(student: Network, contract: InputContract, device: torch.device) -> Engine:

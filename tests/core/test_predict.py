@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kda_edge.blend import axis_weights
 from kda_edge.nodata import fill_nodata, pad_to_tile
-from kda_edge.predict import ArraySource, Band, predict, predict_array
+from kda_edge.predict import ArraySource, Band, Pixels, predict, predict_array
 from kda_edge.tiles import TileGrid
 
 TOPS = {"uint8": 255, "uint16": 65535, "int16": 32767, "float32": 1}
@@ -195,11 +195,11 @@ class RowSource:
     width: int
     reads: list[tuple[int, int, int, int]] = field(default_factory=list)
 
-    def read(self, row0: int, row1: int, col0: int, col1: int) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, row0: int, row1: int, col0: int, col1: int) -> Pixels:
         self.reads.append((row0, row1, col0, col1))
         rows = (np.arange(row0, row1) % 256).astype(np.uint8)[:, None, None]
         image = np.broadcast_to(rows, (row1 - row0, col1 - col0, 3)).copy()
-        return image, np.ones(image.shape[:2], bool)
+        return Pixels(image, np.ones(image.shape[:2], bool))
 
 
 @pytest.mark.parametrize("height", [1, 31, 32, 33, 200, 209])

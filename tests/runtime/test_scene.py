@@ -54,7 +54,7 @@ def test_windows_hold_the_files_own_values_whatever_its_blocks(
     with gdal_session(), open_scene(file.path, contract) as scene:
         assert (scene.height_px, scene.width_px) == (70, 50)
         for window in ((0, 70, 0, 50), (3, 40, 10, 11), (69, 70, 0, 50)):
-            image, valid = scene.read(*window)
+            image, valid, _ = scene.read(*window)
             expected = file.image[window[0] : window[1], window[2] : window[3]]
             np.testing.assert_array_equal(image, expected)
             assert image.dtype == dtype
