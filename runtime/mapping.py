@@ -28,13 +28,19 @@ class RowSource(Source, Protocol):
     """A source that says how large it is and what it complained of."""
 
     @property
-    def height_px(self) -> int: ...
+    def height_px(self) -> int:
+        """Rows."""
+        ...
 
     @property
-    def width_px(self) -> int: ...
+    def width_px(self) -> int:
+        """Columns."""
+        ...
 
     @property
-    def warnings(self) -> Sequence[str]: ...
+    def warnings(self) -> Sequence[str]:
+        """What was odd about the pixels so far, a sentence each."""
+        ...
 
 
 OpenSource: TypeAlias = Callable[[], AbstractContextManager[RowSource]]
