@@ -41,7 +41,7 @@ def complexity_of(name: str, image_px: int = 224) -> Complexity:
         try:
             from calflops import calculate_flops
         except ModuleNotFoundError as error:
-            raise MissingDependency(error.name or "calflops", extra="bench") from error
+            raise MissingDependency(error.name or "calflops", extra="paper") from error
         network = network_from_name(name).eval()
         counted: nn.Module = network
         if isinstance(network, Student) and isinstance(network.decoder, DcfDecoder):

@@ -59,13 +59,13 @@ TORCH_CORE = {
 }
 
 LEAN = {"numpy", "onnxruntime", "rasterio", "cv2"}  # the runtime's dependencies, by import name
-DISTRIBUTIONS = {"cv2": "opencv-python-headless"}  # where a distribution has another name than its package
+DISTRIBUTIONS = {"cv2": "opencv-python-headless", "pynvml": "nvidia-ml-py"}  # where a distribution has another name than its package
 EXTRAS = {
     "core": ["train"],
     "runtime": ["openvino", "tensorrt"],
     "train": ["train"],
     "export": ["export", "tensorrt"],
-    "benchmarks": ["bench"],
+    "benchmarks": ["bench", "paper"],
 }
 
 

@@ -1,0 +1,70 @@
+"""Measure the runtime as it ships: latency, whole scenes, energy, and whether anything became slower.
+
+Examples:
+    kda-bench latency student.onnx --batch 1,2,4 --json new.json
+    kda-bench check new.json old.json
+
+Each subcommand prints a table for people; --json ends it with one line of JSON, --json FILE.json keeps that in a file.
+How to measure on each device: docs/benchmarking.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+from kda_edge import __version__
+from kda_edge.errors import KdaEdgeError, UsageError
+
+PROGRAM: Final = "kda-bench"
+EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+# Name: module of this room and its line in the help. The module has `add_arguments(parser)` and `run(options) -> int`,
+# the exit code; it is imported when it is asked for, so that --help and the others need none of its packages.
+COMMANDS: Final = {
+    "latency": ("latency", "percentiles of a call's time, throughput, phases, memory"),
+    "soak": ("soak", "minutes of load: throttling, memory growth, tail latency, energy"),
+    "roofline": ("roofline", "how far from the machine's own limits; estimates for devices that are not here"),
+    "check": ("check", "fail where a new result is worse than an old one, beyond noise"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code: 0 done, 1 an error or a regression, 2 wrong usage, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    options = _parser(words).parse_args(words)
+    command: Any = importlib.import_module(f".{COMMANDS[options.command][0]}", __package__)
+    try:
+        code: int = command.run(options)
+    except KdaEdgeError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted; nothing was written", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return code
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    for name, (module, line) in COMMANDS.items():
+        if name not in words[:1]:
+            commands.add_parser(name, help=line)
+            continue
+        chosen: Any = importlib.import_module(f".{module}", __package__)
+        chosen.add_arguments(
+            commands.add_parser(
+                name, help=line, description=chosen.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+            )
+        )
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
