@@ -53,6 +53,22 @@ class TileGrid:
         """First scene column of each column of tiles, ascending."""
         return _starts(self.width_px, self.tile_px, self.overlap_px)
 
+    def finished_at(self, tile_row: int) -> int:
+        """Return one past the last scene row that no tile row after this one touches."""
+        return self.rows[tile_row + 1] if tile_row + 1 < len(self.rows) else self.height_px
+
+    def tile_rows(self, first_row: int, end_row: int) -> range:
+        """Return which rows of tiles touch the scene's rows from first_row up to end_row, indices into `rows`.
+
+        Raises:
+            UsageError: the scene has no such rows.
+        """
+        if not 0 <= first_row < end_row <= self.height_px:
+            raise UsageError(f"a scene of {self.height_px} rows has no rows {first_row} to {end_row - 1}")
+        rows = self.rows
+        first = next(i for i, row in enumerate(rows) if row + self.tile_px > first_row)
+        return range(first, next((i for i, row in enumerate(rows) if row >= end_row), len(rows)))
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Yield (row, col) of each tile's upper left pixel, row by row."""
         cols = self.cols

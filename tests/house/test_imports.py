@@ -30,7 +30,7 @@ MAY_IMPORT = {
 # A new module of the core is put into one of these on purpose: the runtime is given the first kind only.
 TORCH_FREE_CORE = {
     *("__init__", "errors", "manifest", "certificate", "artifact_bytes", "machine"),
-    *("tiles", "blend", "nodata", "predict", "metrics"),
+    *("source", "tiles", "tile_stream", "answers", "blend", "nodata", "predict", "metrics"),
 }
 TORCH_CORE = {
     "pvt",
@@ -59,7 +59,10 @@ TORCH_CORE = {
 }
 
 LEAN = {"numpy", "onnxruntime", "rasterio", "cv2"}  # the runtime's dependencies, by import name
-DISTRIBUTIONS = {"cv2": "opencv-python-headless", "pynvml": "nvidia-ml-py"}  # where a distribution has another name than its package
+DISTRIBUTIONS = {
+    "cv2": "opencv-python-headless",
+    "pynvml": "nvidia-ml-py",
+}  # where a distribution has another name than its package
 EXTRAS = {
     "core": ["train"],
     "runtime": ["openvino", "tensorrt"],
