@@ -10,7 +10,7 @@ What the graph is, and why:
   engine may take as many tiles at once as it likes. Verification runs batches of 1 and 3.
 - **onnxsim folds constants, without its fusions**: those turn MatMul + Add into Reshape, Gemm, Reshape (twice the
   reshapes; INT8 quantisers want the MatMul) and depend on the values of the weights, and every runtime fuses for
-  itself when it loads.
+  itself when it loads. Where the order of steps decides whether it can, it is the one that runtimes know (`gelu.py`).
 - **No trace of the machine**: the exporter leaves stack traces with source paths in every node; they are removed, and
   each node is named after the module that it comes from.
 """
@@ -35,6 +35,7 @@ from kda_edge.errors import ExportError, UnsupportedSize
 from kda_edge.manifest import STRIDE_PX, InputContract
 from kda_edge.network import Network
 
+from .gelu import with_known_gelu
 from .lint import INPUT_NAME, OPSET, OUTPUT_NAME
 
 SCOPES_KEY: Final = "pkg.torch.onnx.name_scopes"  # where the exporter writes which module a node comes from
@@ -94,7 +95,7 @@ def onnx_from_student(student: Network, contract: InputContract, tile_px: int) -
     nodes_traced = len(model.graph.node)
     _name_nodes_after_modules(model.graph)
     _strip(model)
-    model = _folded(model)
+    model = with_known_gelu(_folded(model))
     _strip(model)  # onnxsim writes a diary of its own
     model.producer_name, model.producer_version = "kda-edge", kda_edge.__version__
     try:
