@@ -32,6 +32,7 @@ class SegmentConfig:
         clip_norm: largest norm of the gradient; 0: not limited.
         average: share of the averaged weights that survives a step; 0: no averaging.
         loss: weights of the terms.
+        evaluate_every: epochs from one judgement on the val groups to the next; the last epoch is always judged.
         recompute: run the encoder's blocks again in the backward pass instead of keeping their activations.
         augmentation: how crops vary.
         seed: of everything random.
@@ -57,6 +58,7 @@ class SegmentConfig:
     clip_norm: float = 0.0
     average: float = 0.0
     loss: LossWeights = field(default_factory=LossWeights)
+    evaluate_every: int = 1
     recompute: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 0
@@ -70,8 +72,8 @@ class SegmentConfig:
             side = getattr(self, name)
             if side < STRIDE_PX or side % STRIDE_PX:
                 raise UsageError(f"{name} must be a multiple of {STRIDE_PX} px, not {side}")
-        if self.epochs < 1 or self.batch < 1 or not 0 <= self.finish_epochs <= self.epochs:
-            raise UsageError("epochs and batch must be 1 or more, and finish_epochs at most epochs")
+        if min(self.epochs, self.batch, self.evaluate_every) < 1 or not 0 <= self.finish_epochs <= self.epochs:
+            raise UsageError("epochs, batch and evaluate_every must be 1 or more, and finish_epochs at most epochs")
         if self.encoder_weights and (self.init or self.backbone):
             raise UsageError("give weights for the encoder once: init, backbone or encoder_weights")
 

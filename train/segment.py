@@ -65,7 +65,8 @@ def segment(
     """Train a student and return the path of its best checkpoint.
 
     After each epoch `out` holds `last.pt` (student and state to resume from) and `best.pt` (student with the best
-    landslide IoU on the val groups, mean over sources; without such groups, the latest). Both are written atomically:
+    landslide IoU on the val groups, mean over sources, among the epochs that were judged; without such groups, the
+    latest). Both are written atomically:
     a run that is killed loses at most the epoch that it was in. The TensorBoard log lies in the same folder.
 
     Args:
@@ -146,10 +147,11 @@ def segment(
                 if progress is not None and fabric.is_global_zero:
                     progress(f"epoch {epoch + 1}/{config.epochs}", done, steps_an_epoch)
 
+            judged = (epoch + 1) % config.evaluate_every == 0 or epoch + 1 == config.epochs
             with average.applied():
                 evaluation = evaluate(
                     student,
-                    share_of(data.samples["val"], fabric),
+                    share_of(data.samples["val"] if judged else (), fabric),
                     data.input,
                     tile_px=config.tile_px,
                     overlap_px=int(config.tile_px * EVALUATION_OVERLAP),
@@ -168,7 +170,7 @@ def segment(
                     teacher=summary,
                 )
             iou = val_iou if math.isfinite(val_iou) else 0.0
-            better = iou >= best_iou or not data.samples["val"]
+            better = (judged and iou >= best_iou) or not data.samples["val"]
             best_iou = iou if better else best_iou
             if writer is not None:
                 writer.add_scalar("train/loss", loss_sum / steps_an_epoch, epoch + 1)
@@ -185,9 +187,10 @@ def segment(
                 )
                 write_content(last, {**content_from_checkpoint(checkpoint), "run": run})
                 LOGGER.info(
-                    "epoch %d/%d: loss %.4f, val IoU %.3f at threshold %.2f (best %.3f), %.0f s",
-                    *(epoch + 1, config.epochs, loss_sum / steps_an_epoch, iou, threshold, best_iou),
-                    time.monotonic() - started,
+                    "epoch %d/%d: loss %.4f, %s (best %.3f), %.0f s",
+                    *(epoch + 1, config.epochs, loss_sum / steps_an_epoch),
+                    f"val IoU {iou:.3f} at threshold {threshold:.2f}" if judged else "not judged",
+                    *(best_iou, time.monotonic() - started),
                 )
             fabric.barrier()
     return best

@@ -91,6 +91,20 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(data: DataS
     assert best[0] == best[1]
 
 
+def test_epochs_that_are_not_judged_learn_the_same_and_are_never_the_best(data: DataSet, tmp_path: Path) -> None:
+    sparse = dataclasses.replace(CONFIG, evaluate_every=2)
+    best = segment(sparse, data, tmp_path / "sparse")
+    segment(CONFIG, data, tmp_path / "dense")
+    sparse_run, dense_run = _weights(tmp_path / "sparse" / "last.pt"), _weights(tmp_path / "dense" / "last.pt")
+    assert all(torch.equal(sparse_run[key], dense_run[key]) for key in dense_run)
+    record = read_checkpoint(best).training
+    assert record.epochs in (2, 3)  # every second, and the last
+    assert record.metrics
+
+    segment(dataclasses.replace(sparse, epochs=1), data, tmp_path / "one")
+    assert read_checkpoint(tmp_path / "one" / "best.pt").training.metrics  # the last epoch is judged, however few
+
+
 @pytest.mark.slow
 def test_a_killed_run_loses_at_most_the_epoch_that_it_was_in(folders: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
@@ -186,7 +200,9 @@ def test_the_average_takes_counters_as_they_are() -> None:
     torch.testing.assert_close(average.average["running_mean"], expected)
 
 
-@pytest.mark.parametrize("wrong", [{"crop_px": 100}, {"epochs": 0}, {"batch": 0}, {"finish_epochs": 9}])
+@pytest.mark.parametrize(
+    "wrong", [{"crop_px": 100}, {"epochs": 0}, {"batch": 0}, {"finish_epochs": 9}, {"evaluate_every": 0}]
+)
 def test_settings_that_can_not_be_right_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError):
         SegmentConfig(**{"epochs": 3, **wrong})  # type: ignore[arg-type]  # each is an int
