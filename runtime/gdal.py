@@ -27,22 +27,39 @@ MOST_WARNINGS: Final = 8  # kept of one scene; a damaged file may warn with ever
 GDAL_ERRORS: Final = (RasterioError, RasterioIOError, CPLE_BaseError, CRSError)
 
 
+class _BoundedCache:
+    """GDAL's block cache, which the whole process shares: bounded from the first user's start to the last one's end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._before = get_gdal_config("GDAL_CACHEMAX")
+            set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                set_gdal_config("GDAL_CACHEMAX", self._before)
+
+
+_cache: Final = _BoundedCache()
+
+
 @contextmanager
 def gdal_session() -> Iterator[None]:
-    """Bound GDAL's block cache (which the whole process shares) and have files that can't be read fail.
+    """Bound GDAL's block cache and have files that can't be read fail; several threads may be inside at once.
 
-    The cache's former bound is restored at the end.
+    The cache's former bound is restored when the last of them leaves.
     """
-    cache_bytes = get_gdal_config("GDAL_CACHEMAX")
-    try:
-        with rasterio.Env(
-            GDAL_CACHEMAX=CACHE_BYTES,
-            GTIFF_IGNORE_READ_ERRORS=False,
-            GDAL_TIFF_INTERNAL_MASK=True,
-        ):
-            yield
-    finally:
-        set_gdal_config("GDAL_CACHEMAX", cache_bytes)  # an enclosing Env does not restore it
+    with _cache, rasterio.Env(GTIFF_IGNORE_READ_ERRORS=False, GDAL_TIFF_INTERNAL_MASK=True):
+        yield
 
 
 class _Listener(logging.Handler):
