@@ -37,7 +37,7 @@ $(VENV)/.installed: pyproject.toml
 	@echo "Installing PyTorch and all that developing needs: gigabytes, some minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(VENV)/bin/python -m pip install --quiet --no-compile --editable '.[train,export,bench,paper]' --group dev
+	$(VENV)/bin/python -m pip install --quiet --no-compile --editable '.[train,export,bench,paper,peers]' --group dev
 	touch $@
 
 check: lint types test

@@ -68,7 +68,7 @@ EXTRAS = {
     "runtime": ["openvino", "tensorrt"],
     "train": ["train"],
     "export": ["export", "tensorrt"],
-    "benchmarks": ["bench", "paper"],
+    "benchmarks": ["bench", "paper", "peers"],
 }
 
 
