@@ -30,6 +30,7 @@ __all__ = [
     "Progress",
     "Source",
     "TileFailure",
+    "counted",
     "no_answer",
     "predict",
     "predict_array",
@@ -118,20 +119,29 @@ def predict(
     Raises:
         EngineError: not one tile was answered. A single failed tile is retried once and then marked in its band.
     """
-    bands, done = Bands(grid), 0
+    bands = Bands(grid)
     asked = answered = 0
     last_reason = ""
-    for step in tile_steps(rows_of(source, grid.width_px), grid, batch=batch):
+    steps = tile_steps(rows_of(source, grid.width_px), grid, batch=batch)
+    for step in counted(steps, grid, range(len(grid.rows)), progress):
         band = bands.add(step, answers_of(engine, step.tiles))
-        done = len(grid.cols) * (step.tile_row + 1) if band else done + len(step.cols_px)
-        if progress is not None:
-            progress(done, len(grid))
         if band is not None:
             asked, answered = asked + band.asked, answered + band.answered
             last_reason = band.failures[-1].reason if band.failures else last_reason
             yield band
     if asked and not answered:
         raise no_answer(asked, last_reason)
+
+
+def counted(steps: Iterator[Step], grid: TileGrid, tile_rows: range, progress: Progress | None) -> Iterator[Step]:
+    """Yield the steps of some rows of tiles, and tell after each how many of their tiles are done."""
+    done = 0
+    for step in steps:
+        yield step
+        finished = len(grid.cols) * (step.tile_row + 1 - tile_rows.start)
+        done = done + len(step.cols_px) if step.finished is None else finished
+        if progress is not None:
+            progress(done, len(grid.cols) * len(tile_rows))
 
 
 def no_answer(tiles: int, reason: str) -> EngineError:

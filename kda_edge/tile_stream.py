@@ -100,9 +100,9 @@ def tile_steps(
     strip = _Strip(rows, grid.width_px, _strip_rows(grid, halo_px))
     for tile_row in range(len(starts)) if tile_rows is None else tile_rows:
         row, next_row = starts[tile_row], grid.finished_at(tile_row)
-        bottom = min(row + tile_px, grid.height_px)
-        above, below = max(row - halo_px, 0), min(next_row + halo_px, grid.height_px)
-        strip.move(above, max(bottom, below))
+        bottom, below = min(row + tile_px, grid.height_px), min(next_row + halo_px, grid.height_px)
+        above, end = rows_needed(grid, range(tile_row, tile_row + 1), halo_px)
+        strip.move(above, end)
         masks = strip.masks(above, below, slice(row - above, next_row - above))
 
         asked, unreadable = [], []
@@ -125,6 +125,13 @@ def tile_steps(
                 tuple(unreadable) if first == 0 else (),
                 masks if first == firsts[-1] else None,
             )
+
+
+def rows_needed(grid: TileGrid, tile_rows: range, halo_px: int) -> tuple[int, int]:
+    """Return the first row of the scene that these rows of tiles and their masks need, and one past the last."""
+    last = tile_rows[-1]
+    end = max(grid.rows[last] + grid.tile_px, grid.finished_at(last) + halo_px)
+    return max(grid.rows[tile_rows[0]] - halo_px, 0), min(end, grid.height_px)
 
 
 def _strip_rows(grid: TileGrid, halo_px: int) -> int:

@@ -1,49 +1,31 @@
-"""From an open scene to a finished map file, row by row."""
+"""From an open scene to the rows of its map: reading, inference and what comes after it, all at once and bounded."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kda_edge import __version__
+from kda_edge.answers import Answer, answers_of
 from kda_edge.manifest import Manifest
-from kda_edge.predict import Engine, Progress, Source, TileFailure, predict
+from kda_edge.predict import Bands, Engine, Progress, TileFailure, counted, no_answer
+from kda_edge.tile_stream import Step, rows_needed, tile_steps
 from kda_edge.tiles import TileGrid
 
-from .map_writer import NODATA_BYTE, class_bytes, map_writer, probability_bytes
-from .qa import halo_rows, qa_rows
-from .scene import Scene
+from .map_writer import NODATA_BYTE, class_bytes, probability_bytes
+from .qa import HALO_PX, qa_rows
+from .readers import OpenSource, ReadPlan, rows_ahead
 
-_log = logging.getLogger(__name__)
+READERS: Final = 2
+STEPS_AHEAD: Final = 2  # batches ready before the engine asks, and answers that wait to be blended
 
-
-class RowSource(Source, Protocol):
-    """A source that says how large it is and what it complained of."""
-
-    @property
-    def height_px(self) -> int:
-        """Rows."""
-        ...
-
-    @property
-    def width_px(self) -> int:
-        """Columns."""
-        ...
-
-    @property
-    def warnings(self) -> Sequence[str]:
-        """What was odd about the pixels so far, a sentence each."""
-        ...
-
-
-OpenSource: TypeAlias = Callable[[], AbstractContextManager[RowSource]]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -62,7 +44,7 @@ class MappedRows:
         asked_tiles: of these, those that the engine was given.
         answered_tiles: of these, those that it answered; none of a scene's is an engine that does not work.
         failures: tiles without an answer, because of the engine or of pixels that could not be read.
-        warnings: what the source complained of since the rows before, a sentence each.
+        warnings: what the source complained of so far, a sentence each.
     """
 
     row_px: int
@@ -83,25 +65,30 @@ def mapped_rows(
     engine: Engine,
     manifest: Manifest,
     *,
+    block_hw: tuple[int, int] = (1, 1),
     first_row: int = 0,
     end_row: int | None = None,
     batch: int = 1,
-    readers: int = 1,
+    readers: int = READERS,
+    windows_ahead: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[MappedRows]:
     """Yield the map of some rows of a scene, from top to bottom, bit for bit as a run over the whole scene has them.
 
-    Only tiles that touch these rows are computed. Close the generator to stop early.
+    Only tiles that touch these rows are computed. Threads read and prepare the next tiles and blend the last ones while
+    the engine works; how many there are changes no byte, and they are gone when the generator ends or is closed.
 
     Args:
         open_source: opens the scene; called once in each reader's thread, within a GDAL session.
         grid: where the tiles of the whole scene lie.
         engine: takes the scene's raw pixels; called in the thread that iterates.
         manifest: of the model behind the engine.
+        block_hw: sides of the blocks that the scene is stored in.
         first_row: of the rows that are wanted.
         end_row: one past the last; None is the scene's height.
         batch: most tiles a call of the engine.
         readers: threads that read, each with a handle of its own.
+        windows_ahead: most windows of the scene that are read before they are needed; None: one a reader, and one.
         progress: called with tiles done and tiles in all, of those that touch these rows.
 
     Raises:
@@ -111,117 +98,91 @@ def mapped_rows(
         UsageError: no such rows.
     """
     end_row = grid.height_px if end_row is None else end_row
-    with open_source() as source:
-        for band in predict(source, grid, engine, batch=batch, progress=progress):
-            row0, row1 = band.row_px, band.row_px + len(band.failed)
-            mask0, mask1 = halo_rows(row0, row1, grid.height_px)
-            mask = source.read(mask0, mask1, 0, grid.width_px).valid
-            kept = slice(max(first_row - row0, 0), max(end_row - row0, 0))
-            valid = mask[row0 - mask0 : row1 - mask0][kept]
-            classes = class_bytes(band.probability, manifest.threshold)
-            qa = qa_rows(mask, band.failed, row0, grid.height_px)
-            layers = np.stack([classes, probability_bytes(band.probability), qa])[:, kept]
-            if not layers.size:
-                continue
-            counted = first_row <= row0 < end_row
-            yield MappedRows(
-                row_px=row0 + kept.start,
-                layers=layers,
-                valid_px=int(np.count_nonzero(valid)),
-                landslide_px=int(np.count_nonzero(layers[0] == 1)),
-                unknown_px=int(np.count_nonzero(valid & (layers[1] == NODATA_BYTE))),
-                tiles=len(grid.cols) if counted else 0,
-                asked_tiles=len(grid.cols) if counted else 0,
-                answered_tiles=len(grid.cols) - len(band.failures) if counted else 0,
-                failures=band.failures if counted else (),
-            )
+    tile_rows = grid.tile_rows(first_row, end_row)
+    windows = ReadPlan.for_blocks(block_hw).windows(*rows_needed(grid, tile_rows, HALO_PX), grid.width_px)
+    ahead = readers + 1 if windows_ahead is None else windows_ahead
+    with (
+        _thread("kda-edge-prepare") as preparing,
+        rows_ahead(open_source, windows, readers=readers, ahead=ahead) as rows,
+        _thread("kda-edge-blend") as blending,
+    ):
+        finish = _Finish(grid, manifest, first_row, end_row, rows.warnings)
+        steps = tile_steps(rows, grid, batch=batch, tile_rows=tile_rows, halo_px=HALO_PX)
+        behind: deque[Future[MappedRows | None]] = deque()
+        for step in counted(_ahead(preparing, steps), grid, tile_rows, progress):
+            behind.append(blending.submit(finish, step, answers_of(engine, step.tiles)))
+            yield from _finished(behind, STEPS_AHEAD)
+        yield from _finished(behind, 0)
+    if finish.asked and not finish.answered and (first_row, end_row) == (0, grid.height_px):
+        raise no_answer(finish.asked, finish.reason)
 
 
-@dataclass(frozen=True)
-class MapSummary:
-    """What a map holds.
+class _Finish:
+    """Blends step after step and makes bytes of the bands that come out."""
 
-    Attributes:
-        landslide_px: pixels of class 1.
-        valid_px: pixels with data in the scene.
-        unknown_px: pixels with data for which no tile answered.
-        tiles: in all.
-        failed_tiles: tiles that the engine did not answer.
-        first_failure: the first of these, or None.
-    """
+    def __init__(
+        self, grid: TileGrid, manifest: Manifest, first_row: int, end_row: int, warnings: Sequence[str]
+    ) -> None:
+        self._grid, self._threshold, self._warnings = grid, manifest.threshold, warnings
+        self._first_row, self._end_row = first_row, end_row
+        self._bands = Bands(grid)
+        self.asked = self.answered = 0
+        self.reason = ""  # of the last failure
 
-    landslide_px: int
-    valid_px: int
-    unknown_px: int
-    tiles: int
-    failed_tiles: int
-    first_failure: TileFailure | None
-
-
-def write_map(
-    scene: Scene,
-    engine: Engine,
-    manifest: Manifest,
-    map_path: Path,
-    *,
-    overlap_px: int,
-    progress: Progress | None = None,
-) -> MapSummary:
-    """Predict a scene and write its map: class, probability and qa.
-
-    Memory is that of a few rows of tiles, whatever the scene's height.
-
-    Args:
-        scene: open.
-        engine: takes the scene's raw pixels.
-        manifest: of the model behind the engine.
-        map_path: to write to; what is there after an error is worthless.
-        overlap_px: least overlap of neighbouring tiles.
-        progress: called with tiles done and tiles in all.
-
-    Raises:
-        SceneError: the scene can't be read.
-        EngineError: not one tile was answered.
-        OutputError: the map can't be written.
-        UsageError: overlap_px does not fit the model's tile.
-    """
-    grid = TileGrid(scene.height_px, scene.width_px, manifest.tile_px, overlap_px)
-    landslide_px = valid_px = unknown_px = 0
-    failures: list[TileFailure] = []
-    failed_tiles = 0
-    with map_writer(map_path, scene, _tags(manifest)) as writer:
-        for band in predict(scene, grid, engine, progress=progress):
-            row0, row1 = band.row_px, band.row_px + len(band.failed)
-            mask0, mask1 = halo_rows(row0, row1, scene.height_px)
-            mask = scene.valid(mask0, mask1)
-            valid = mask[row0 - mask0 : row1 - mask0]
-            classes = class_bytes(band.probability, manifest.threshold)
-            qa = qa_rows(mask, band.failed, row0, scene.height_px)
-            writer.write(np.stack([classes, probability_bytes(band.probability), qa]))
-
-            landslide_px += int(np.count_nonzero(classes == 1))
-            valid_px += int(np.count_nonzero(valid))
-            unknown_px += int(np.count_nonzero(valid & np.isnan(band.probability)))
-            failed_tiles += len(band.failures)
-            failures = failures or list(band.failures[:1])
-            for failure in band.failures:
-                _log.warning("%s: tile at row %d, column %d failed: %s", scene.path, *_facts(failure))
-        writer.finish()
-    first = failures[0] if failures else None
-    return MapSummary(landslide_px, valid_px, unknown_px, len(grid), failed_tiles, first)
+    def __call__(self, step: Step, answers: Sequence[Answer]) -> MappedRows | None:
+        """Return the rows that a step finishes, those of them that are wanted."""
+        band = self._bands.add(step, answers)
+        if band is None:
+            return None
+        self.asked, self.answered = self.asked + band.asked, self.answered + band.answered
+        self.reason = band.failures[-1].reason if band.failures else self.reason
+        grid = self._grid
+        kept = slice(max(self._first_row - band.row_px, 0), max(self._end_row - band.row_px, 0))
+        masks = band.masks
+        qa = qa_rows(masks.valid, band.failed, band.row_px, grid.height_px, lost=masks.lost)[kept]
+        probability, valid = band.probability[kept], masks.valid[masks.here][kept]
+        if not qa.size:
+            return None
+        lost = None if masks.lost is None else masks.lost[masks.here][kept]
+        layers = np.empty((3, *qa.shape), np.uint8)
+        layers[0], layers[1], layers[2] = class_bytes(probability, self._threshold), probability_bytes(probability), qa
+        valid_px, lost_px = int(np.count_nonzero(valid)), 0 if lost is None else int(np.count_nonzero(lost))
+        begin_here = kept.start == 0
+        return MappedRows(
+            row_px=band.row_px + kept.start,
+            layers=layers,
+            valid_px=valid_px,
+            landslide_px=int(np.count_nonzero(layers[0] == 1)),
+            unknown_px=valid_px + lost_px - int(np.count_nonzero(layers[0] != NODATA_BYTE)),
+            tiles=len(grid.cols) if begin_here else 0,
+            asked_tiles=band.asked if begin_here else 0,
+            answered_tiles=band.answered if begin_here else 0,
+            failures=band.failures if begin_here else (),
+            warnings=tuple(self._warnings),
+        )
 
 
-def _facts(failure: TileFailure) -> tuple[int, int, str]:
-    return failure.row_px, failure.col_px, failure.reason
+@contextmanager
+def _thread(name: str) -> Iterator[ThreadPoolExecutor]:
+    """One thread, which does what it is given in that order; what it has not begun at the end is left out."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+    try:
+        yield thread
+    finally:
+        thread.shutdown(wait=True, cancel_futures=True)
 
 
-def _tags(manifest: Manifest) -> dict[str, str]:
-    """Return what the map says of its making; equal runs give equal files, so no date."""
-    return {
-        "TIFFTAG_SOFTWARE": f"kda-edge {__version__}",
-        "model": f"{manifest.variant} {manifest.checkpoint_sha256[:12]}",
-        "checkpoint_sha256": manifest.checkpoint_sha256,
-        "threshold": repr(manifest.threshold),
-        "probability_scale": "0..254 stands for 0..1, 255 is nodata",
-        "qa_bits": "1 nodata, 2 scene edge, 4 near nodata, 8 failed tile",
-    }
+def _finished(behind: deque[Future[MappedRows | None]], most: int) -> Iterator[MappedRows]:
+    """Yield what steps have finished, in their order, until at most so many are under way."""
+    while behind and (len(behind) > most or behind[0].done()):
+        rows = behind.popleft().result()
+        if rows is not None:
+            yield rows
+
+
+def _ahead(thread: ThreadPoolExecutor, items: Iterator[_T]) -> Iterator[_T]:
+    """Yield items that a thread makes, the next ones while the last one is used."""
+    waiting = deque(thread.submit(next, items, None) for _ in range(STEPS_AHEAD))
+    while (item := waiting.popleft().result()) is not None:
+        waiting.append(thread.submit(next, items, None))
+        yield item

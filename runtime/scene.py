@@ -35,6 +35,7 @@ class Scene:
         crs: as the file has it; None where it has none.
         transform: from (column, row) to the CRS, as the file has it; None where it has none.
         bands: 1-based numbers of the bands that the model gets, in its order.
+        block_hw: sides of the blocks that the file is stored in.
         warnings: what GDAL warned of while pixels were read; part of them may be made up.
     """
 
@@ -45,6 +46,7 @@ class Scene:
         self.crs: Any = dataset.crs
         self.transform: Any = None if dataset.transform.is_identity else dataset.transform
         self.bands = bands
+        self.block_hw: tuple[int, int] = dataset.block_shapes[bands[0] - 1]
         self.warnings: list[str] = []
         self._dataset = dataset
         self._all_valid = all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums)
