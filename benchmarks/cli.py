@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "latency": ("latency", "percentiles of a call's time, throughput, phases, memory"),
     "soak": ("soak", "minutes of load: throttling, memory growth, tail latency, energy"),
     "roofline": ("roofline", "how far from the machine's own limits; estimates for devices that are not here"),
+    "scene": ("scene", "a whole scene from file to map: Mpx/s, km2/h, phases, memory, energy"),
     "compare": ("compare", "artifacts and peers in turns: tiles, or whole scenes"),
     "check": ("check", "fail where a new result is worse than an old one, beyond noise"),
 }

@@ -9,19 +9,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, TextIO
 
 from kda_edge.errors import KdaEdgeError
 
 from .contest import Contestant, MappingTask
 from .contestants import open_contestant
-
-RESET_PEAK: Final = "5"  # written to /proc/self/clear_refs; see proc(5)
+from .memory import peak_rss_mb, reset_peak
 
 
 def main() -> int:
@@ -55,28 +53,11 @@ def serve(requests: Iterable[str], answers: TextIO, opened: Callable[[str, Mappi
 
 def measured_lap(contestant: Contestant, scene_path: Path, out_dir: Path) -> dict[str, Any]:
     """Return a lap with the processor time and the largest memory of this process during it."""
-    _forget_peak()
+    reset_peak()
     cpu_start = time.process_time()
     lap = contestant.run(scene_path, out_dir)
     plain = dataclasses.asdict(lap) | {"map_path": None if lap.map_path is None else str(lap.map_path)}
-    return plain | {"cpu_s": time.process_time() - cpu_start, "peak_mb": _peak_mb()}
-
-
-def _forget_peak() -> None:
-    try:
-        Path("/proc/self/clear_refs").write_text(RESET_PEAK, encoding="ascii")
-    except OSError:
-        return  # another system: the peak is then that since the process began
-
-
-def _peak_mb() -> float:
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / 1e6
-    except OSError:
-        pass
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return plain | {"cpu_s": time.process_time() - cpu_start, "peak_mb": peak_rss_mb() or 0.0}
 
 
 if __name__ == "__main__":

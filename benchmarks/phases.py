@@ -1,0 +1,114 @@
+"""Where a run spends its time, seen from outside: every few milliseconds, what each of its threads is doing.
+
+Nothing in the runtime is changed or slowed for it. A thread counts for the phase of the innermost function of ours that
+it is in, so that NumPy and GDAL count for whoever called them; a thread that waits for another counts as waiting.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Final
+
+PERIOD_S: Final = 0.004  # a phase of a second is then known to about 2 %; costs less than 1 % of one core. Unmeasured.
+WAIT: Final = "wait"
+OTHER: Final = "other"
+
+# By phase: modules of the core and the runtime. A module that is missing here counts as `other`, which a test bounds.
+MODULES: Final[Mapping[str, tuple[str, ...]]] = {
+    "read": ("scene", "readers", "gdal", "scene_digest", "source", "radiometry", "resample"),
+    "prepare": ("tile_stream", "nodata", "tiles"),
+    "infer": (
+        *("engines", "shared_engine", "engine_onnxruntime", "engine_openvino", "engine_tensorrt", "tensorrt_run"),
+        *("cuda_bindings", "cuda_buffers", "cuda_pycuda"),
+    ),
+    "blend": ("blend", "predict", "answers", "mapping", "qa"),
+    "write": (
+        *("map_writer", "picture", "legend", "place", "outputs", "whole_files", "assembly", "strips"),
+        *("journal", "framed_file"),
+    ),
+    "vectorise": (
+        "polygons",
+        "components",
+        "ground",
+        "ground_outlines",
+        "outlines",
+        "features",
+        "geojson",
+        "geopackage",
+    ),
+}
+PHASES: Final = (*MODULES, OTHER, WAIT)
+_PHASE_OF: Final = {module: phase for phase, modules in MODULES.items() for module in modules}
+_WAITS: Final = {"threading", "queue", "_base"}  # `_base` is concurrent.futures'
+_ROOMS: Final = ("kda_edge", "runtime")
+
+
+class PhaseSampler:
+    """Samples the threads of this process while its block runs; the thread that opens the block is the main one.
+
+    Attributes:
+        seconds: by phase, of all threads together: more than the wall clock shows where phases overlap.
+    """
+
+    def __init__(
+        self,
+        phase_of: Callable[[FrameType], str | None] | None = None,
+        *,
+        period_s: float = PERIOD_S,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Sample nothing yet.
+
+        Args:
+            phase_of: the phase of a thread by its innermost frame; None where the thread is none of ours.
+            period_s: between two samples.
+            clock: in seconds.
+        """
+        self.seconds: Counter[str] = Counter()
+        self._phase_of = phase_of or phase_of_frame
+        self._period_s, self._clock = period_s, clock
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._sample, name="kda-bench-phases", daemon=True)
+
+    def __enter__(self) -> PhaseSampler:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        own, last = threading.get_ident(), self._clock()
+        while not self._ended.wait(self._period_s):
+            now = self._clock()
+            for ident, frame in sys._current_frames().items():  # the one way to see other threads, and documented
+                phase = None if ident == own else self._phase_of(frame)
+                if phase is not None:
+                    self.seconds[phase] += now - last  # type: ignore[assignment]  # Counter says int and takes floats
+            last = now
+
+
+def phase_of_frame(frame: FrameType) -> str | None:
+    """Return the phase of a thread of the runtime by its innermost frame; None for a thread that is none of it."""
+    waits = Path(frame.f_code.co_filename).stem in _WAITS
+    inside = False
+    walk: FrameType | None = frame
+    while walk is not None:
+        path = Path(walk.f_code.co_filename)
+        if path.parent.name in _ROOMS:
+            if path.stem in _PHASE_OF:
+                return WAIT if waits else _PHASE_OF[path.stem]
+            inside = True
+        walk = walk.f_back
+    if not inside:
+        return None
+    return WAIT if waits else OTHER
