@@ -1,106 +1,173 @@
-"""The connected landslides of a map, counted in strips of rows: memory grows with their number, not with the scene."""
+"""The connected landslides of a map, followed from its first row to its last in memory of those that may still grow."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from rasterio.windows import Window
 
-Ints = npt.NDArray[np.int64]
+from .corners import Bytes, Corners, Ints, Labels, corners_of, joined
 
-STRIP_PX: Final = 4_000_000  # pixels of a strip: about 100 MB while it is labelled
-PROBABILITY_SCALE: Final = 254.0  # of the map's second band: 0..254 stands for 0..1
-_FAR: Final = np.iinfo(np.int64).max
+STRIP_PX: Final = 2**20  # pixels labelled at once
+BATCH_CORNERS: Final = 2**16  # handed on at once, or one landslide
+LANDSLIDE: Final = 1  # of the map's class band
+
+_ADD: Final = (np.add, np.add, np.maximum, np.add)  # how each of the four sums of two parts makes that of the whole
 
 
 @dataclass(frozen=True)
 class Components:
-    """What the raster says of each group of landslide pixels that share an edge, in the order of their first pixels.
+    """Groups of landslide pixels that share an edge, each complete, in the order of (last row, first pixel).
 
     Attributes:
-        first_pixel: row times width plus column of the first pixel in reading order, shape (N,), rising.
-        area_px: pixels, shape (N,).
-        probability_sum: of the map's values 0..254, shape (N,).
-        probability_max: of the map's values 0..254, shape (N,).
-        flagged_px: pixels with any bit of the qa band, shape (N,).
+        width_px: the map's.
+        first_pixel: row times width plus column of the first pixel in reading order, (N,).
+        sums: of each: pixels, sum and maximum of the probability 0..254, pixels with any bit of the qa band, (4, N).
+        corners: of their outlines, in reading order.
     """
 
+    width_px: int
     first_pixel: Ints
-    area_px: Ints
-    probability_sum: Ints
-    probability_max: Ints
-    flagged_px: Ints
+    sums: Ints
+    corners: Corners
 
-    def at(self, row: int, col: int, width_px: int) -> int:
-        """Return the index of the group whose first pixel is this one."""
-        index = int(np.searchsorted(self.first_pixel, row * width_px + col))
-        assert self.first_pixel[index] == row * width_px + col
-        return index
+    def __len__(self) -> int:
+        return len(self.first_pixel)
 
-
-def strips(dataset: Any, *, strip_px: int = STRIP_PX) -> Iterator[Window]:
-    """Yield windows of full width, top to bottom: whole rows of blocks, as many as fit in `strip_px` pixels, or one."""
-    block_px = dataset.block_shapes[0][0]
-    step_px = max(1, strip_px // (dataset.width * block_px)) * block_px
-    for row in range(0, dataset.height, step_px):
-        yield Window(0, row, dataset.width, min(step_px, dataset.height - row))
-
-
-def components_of(dataset: Any, *, strip_px: int = STRIP_PX) -> Components:
-    """Label the landslide pixels (class 1) of an open map that share an edge and sum up what the map says of each.
-
-    A strip is labelled by itself; labels that meet at the row between two strips are joined afterwards.
-    """
-    tables: list[Ints] = []
-    joins: list[Ints] = []
-    above = np.full(dataset.width, -1, np.int64)
-    known = 0
-    for window in strips(dataset, strip_px=strip_px):
-        classes, probability, qa = dataset.read(window=window)
-        count, labels = cv2.connectedComponents((classes == 1).astype(np.uint8), connectivity=4, ltype=cv2.CV_32S)
-        below = labels[0].astype(np.int64) - 1 + known
-        meet = (above >= 0) & (labels[0] > 0)
-        joins.append(np.unique(np.stack([above[meet], below[meet]]), axis=1))
-        above = np.where(labels[-1] > 0, labels[-1].astype(np.int64) - 1 + known, -1)
-        tables.append(_table(labels, count - 1, probability, qa, first_row=window.row_off))
-        known += count - 1
-    table = np.concatenate(tables, axis=1)
-    root = _roots(known, np.concatenate(joins, axis=1))
-    first, area, total, top, flagged = (np.full(known, _FAR), *(np.zeros(known, np.int64) for _ in range(4)))
-    np.minimum.at(first, root, table[0])
-    np.add.at(area, root, table[1])
-    np.add.at(total, root, table[2])
-    np.maximum.at(top, root, table[3])
-    np.add.at(flagged, root, table[4])
-    kept = np.flatnonzero(first < _FAR)
-    kept = kept[np.argsort(first[kept])]  # OpenCV promises no order
-    return Components(first[kept], area[kept], total[kept], top[kept], flagged[kept])
+    def batches(self, *, most_corners: int = BATCH_CORNERS) -> Iterator[Components]:
+        """Yield the components in groups of so many corners, or one component each."""
+        ends = np.cumsum(np.bincount(self.corners.owner, minlength=len(self)))
+        first = corner = 0
+        while first < len(self):
+            last = max(first + 1, int(np.searchsorted(ends, corner + most_corners, side="right")))
+            corners = self.corners[corner : int(ends[last - 1])]
+            own = slice(first, last)
+            yield Components(
+                self.width_px, self.first_pixel[own], self.sums[:, own], corners.owned_by(corners.owner - first)
+            )
+            first, corner = last, int(ends[last - 1])
 
 
-def _table(labels: npt.NDArray[np.int32], count: int, probability: Any, qa: Any, *, first_row: int) -> Ints:
-    """Return the five sums of `Components` for labels 1..count of one strip, shape (5, count)."""
-    position = np.flatnonzero(labels)
-    label = labels.reshape(-1)[position] - 1
-    value = probability.reshape(-1)[position]
-    flagged = label[qa.reshape(-1)[position] != 0]
-    first, top = np.full(count, _FAR), np.zeros(count, np.int64)
-    np.minimum.at(first, label, position + first_row * labels.shape[1])
-    np.maximum.at(top, label, value.astype(np.int64))
-    total = np.bincount(label, weights=value, minlength=count)  # sums of whole numbers: exact in float64
-    return np.stack(
-        [
-            first,
-            np.bincount(label, minlength=count),
-            total.astype(np.int64),
-            top,
-            np.bincount(flagged, minlength=count),
-        ]
-    )
+class _Open:
+    """A component that reaches the last row seen: its sums and the corners of its outline so far."""
+
+    def __init__(self) -> None:
+        self.sums = np.zeros(len(_ADD), np.int64)
+        self.pieces: list[Corners] = []
+
+    def take(self, corners: Corners) -> None:
+        """Add corners; the pieces stay few, and a corner is copied a logarithmic number of times."""
+        self.pieces.append(corners)
+        while len(self.pieces) > 1 and len(self.pieces[-2]) <= 2 * len(self.pieces[-1]):
+            self.pieces[-2:] = [joined(self.pieces[-2:])]
+
+    def join(self, other: _Open) -> _Open:
+        """Return the one with more corners, which has taken those of the other."""
+        small, large = sorted((self, other), key=lambda one: sum(map(len, one.pieces)))
+        for piece in small.pieces:
+            large.take(piece)
+        return large
+
+
+class ComponentStream:
+    """Groups rows of a map into components; what it yields in all depends on the rows, not on how they are cut."""
+
+    def __init__(self, width_px: int, *, strip_px: int = STRIP_PX) -> None:
+        """Start above the first row.
+
+        Args:
+            width_px: of the map.
+            strip_px: pixels labelled at once, or one row.
+        """
+        self._width_px = width_px
+        self._strip_rows = max(1, strip_px // width_px)
+        self._rows = 0
+        self._open: list[_Open] = []
+        self._above = np.zeros(width_px, np.int64)  # of each pixel of the last row: 0, or 1 + its place in `_open`
+
+    def add(self, layers: Bytes) -> Iterator[Components]:
+        """Take the next rows and yield the components that can't grow any more.
+
+        Args:
+            layers: class, probability and qa, (3, h, width).
+        """
+        for row in range(0, layers.shape[1], self._strip_rows):
+            yield self._strip(layers[:, row : row + self._strip_rows])
+
+    def finish(self) -> Components:
+        """Return what the last row has left open."""
+        return self._strip(np.zeros((3, 1, self._width_px), np.uint8))
+
+    def _strip(self, layers: Bytes) -> Components:
+        height_px = layers.shape[1]
+        slides = np.zeros((height_px + 1, self._width_px + 2), np.uint8)  # with the row above and a margin
+        slides[0, 1:-1] = self._above > 0
+        np.equal(layers[0], LANDSLIDE, out=slides[1:, 1:-1].view(np.bool_))
+        labels = np.empty(slides.shape, np.int32)
+        count = cv2.connectedComponents(slides, labels, connectivity=4, ltype=cv2.CV_32S)[0] - 1
+        above, last = labels[0, 1:-1], labels[-1, 1:-1]
+
+        meet = self._above > 0
+        pairs = np.unique(np.stack([above[meet] - 1, self._above[meet] - 1 + count]), axis=1)
+        root, root_of_open = np.split(_roots(count + len(self._open), pairs), [count])
+        sums = np.zeros((len(_ADD), count), np.int64)
+        for whole, part, add in zip(sums, _sums(labels, count, layers), _ADD, strict=True):
+            add.at(whole, root, part)
+        for one, index in zip(self._open, root_of_open.tolist(), strict=True):
+            for whole, part, add in zip(sums, one.sums, _ADD, strict=True):
+                whole[index] = add(whole[index], part)
+
+        goes_on = np.zeros(count, np.bool_)
+        goes_on[root[last[last > 0] - 1]] = True
+        corners = corners_of(slides, labels, first_line=self._rows)
+        corners = corners.owned_by(root[corners.owner])
+        stays = goes_on[corners.owner]
+        closed = [corners[~stays]]
+        grown = {index: _Open() for index in np.flatnonzero(goes_on).tolist()}
+        for one, index in zip(self._open, root_of_open.tolist(), strict=True):
+            if index in grown:
+                grown[index] = grown[index].join(one)
+            else:
+                closed += [piece.owned_by(index) for piece in one.pieces]
+        for index, own in corners[stays].by_owner():
+            grown[index].take(own)
+        for index, one in grown.items():
+            one.sums = sums[:, index].copy()
+        self._open = list(grown.values())
+        self._above = np.zeros(self._width_px, np.int64)
+        self._above[last > 0] = np.cumsum(goes_on)[root[last[last > 0] - 1]]
+        self._rows += height_px
+        return _complete(self._width_px, (root == np.arange(count)) & ~goes_on, sums, joined(closed))
+
+
+def _complete(width_px: int, chosen: npt.NDArray[np.bool_], sums: Ints, corners: Corners) -> Components:
+    """Return the components that are chosen, and their corners, in their order."""
+    first, last = np.full(len(chosen), np.iinfo(np.int64).max), np.full(len(chosen), -1)
+    np.minimum.at(first, corners.owner, corners.position)
+    np.maximum.at(last, corners.owner, corners.position // (width_px + 1))
+    index = np.flatnonzero(chosen)
+    index = index[np.lexsort((first[index], last[index]))]
+    rank = np.empty(len(chosen), np.int64)
+    rank[index] = np.arange(len(index))
+    row, col = np.divmod(first[index], width_px + 1)
+    ordered = corners.owned_by(rank[corners.owner]).in_reading_order()
+    return Components(width_px, row * width_px + col, sums[:, index], ordered)
+
+
+def _sums(labels: Labels, count: int, layers: Bytes) -> Ints:
+    """Return the four sums of each label from 1 to count of a strip; labels have a row above and a margin more."""
+    rows, cols = np.nonzero(layers[0] == LANDSLIDE)
+    label = labels[rows + 1, cols + 1] - 1
+    value, flagged = layers[1, rows, cols], label[layers[2, rows, cols] != 0]
+    top = np.zeros(count, np.uint8)
+    np.maximum.at(top, label, value)
+    total = np.bincount(label, weights=value, minlength=count)  # of whole numbers: exact in float64
+    area, of_flagged = (np.bincount(each, minlength=count) for each in (label, flagged))
+    return np.stack([area, total.astype(np.int64), top.astype(np.int64), of_flagged])
 
 
 def _roots(count: int, pairs: Ints) -> Ints:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,46 @@ Floats = npt.NDArray[np.float64]
 
 _LONLAT: Final = CRS.from_epsg(4326)
 _OUTLINE_SAMPLES: Final = 65  # per side of the raster; enough to follow a scene that spans half a hemisphere
+_CHUNK: Final = 65_536  # points a call: rasterio makes Python lists of them, about 200 bytes a point
+
+
+class Placed(Protocol):
+    """What says where pixels lie; a `Scene` does."""
+
+    @property
+    def height_px(self) -> int:
+        """Rows."""
+        ...
+
+    @property
+    def width_px(self) -> int:
+        """Columns."""
+        ...
+
+    @property
+    def crs(self) -> Any:
+        """The CRS; None where there is none."""
+        ...
+
+    @property
+    def transform(self) -> Any:
+        """Affine, from (column, row) to the CRS; None, or the identity, where there is none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A raster's size and place, without its file; see `Placed`."""
+
+    height_px: int
+    width_px: int
+    crs: Any = None
+    transform: Any = None
+
+    @classmethod
+    def of(cls, dataset: Any) -> Frame:
+        """Return the frame of an open dataset of rasterio's."""
+        return cls(dataset.height, dataset.width, dataset.crs, dataset.transform)
 
 
 @dataclass(frozen=True)
@@ -58,7 +98,7 @@ class Ground:
 
     def metres(self, lonlat: Floats) -> Floats:
         """Return positions on the equal-area plane, metres, shape (2, N), of longitudes and latitudes, degrees."""
-        return np.array(rasterio.warp.transform(_LONLAT, self.plane, lonlat[0], lonlat[1]), np.float64)
+        return _transformed(_LONLAT, self.plane, lonlat[0], lonlat[1])
 
     def step_m(self, colrow: tuple[float, float]) -> Floats:
         """Return metres east and north (rows) of one step along a row and one along a column (columns), shape (2, 2).
@@ -71,21 +111,22 @@ class Ground:
         return np.array([[x[1] - x[0], x[3] - x[2]], [y[1] - y[0], y[3] - y[2]]])
 
 
-def locate(dataset: Any) -> Ground | NoGround:
-    """Tell where an open raster lies, or why nobody can know.
+def locate(placed: Placed) -> Ground | NoGround:
+    """Tell where a raster lies, or why nobody can know.
 
     The outline and the centre are tried: where one of their points has no longitude and latitude, or where the raster
     surrounds a pole, so that its outlines can't be drawn in longitude and latitude, there is no ground.
     """
-    if dataset.crs is None:
+    crs, transform = placed.crs, placed.transform
+    if crs is None:
         return NoGround("the scene has no CRS")
-    if dataset.transform.is_identity:
+    if transform is None or transform.is_identity:
         return NoGround("the scene has a CRS and no transform")
     steps = np.linspace(0.0, 1.0, _OUTLINE_SAMPLES)
-    cols = np.concatenate([steps, np.ones_like(steps), steps[::-1], np.zeros_like(steps), [0.5]]) * dataset.width
-    rows = np.concatenate([np.zeros_like(steps), steps, np.ones_like(steps), steps[::-1], [0.5]]) * dataset.height
+    cols = np.concatenate([steps, np.ones_like(steps), steps[::-1], np.zeros_like(steps), [0.5]]) * placed.width_px
+    rows = np.concatenate([np.zeros_like(steps), steps, np.ones_like(steps), steps[::-1], [0.5]]) * placed.height_px
     try:
-        lonlat = _lonlat(dataset.transform, dataset.crs, np.stack([cols, rows]))
+        lonlat = _lonlat(transform, crs, np.stack([cols, rows]))
     except SceneError:
         return NoGround("the scene's CRS has no way to longitude and latitude there")
     outline = continuous(lonlat[:, :-1])
@@ -93,7 +134,7 @@ def locate(dataset: Any) -> Ground | NoGround:
         return NoGround("the scene surrounds a pole")
     lon, lat = lonlat[:, -1].tolist()
     plane = CRS.from_dict(proj="laea", lon_0=lon, lat_0=lat, datum="WGS84", units="m")
-    return Ground(transform=dataset.transform, crs=dataset.crs, plane=plane)
+    return Ground(transform=transform, crs=crs, plane=plane)
 
 
 def continuous(lonlat: Floats) -> Floats:
@@ -103,18 +144,12 @@ def continuous(lonlat: Floats) -> Floats:
     return np.stack([lonlat[0] - 360.0 * turns, lonlat[1]])
 
 
-def signed_area(ring: Floats) -> float:
-    """Return the area inside a closed ring, shape (2, N), in its unit squared; above 0 if counter-clockwise."""
-    x, y = ring - ring[:, :1]  # small numbers: far from the origin the products would lose digits
-    return float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1])) / 2.0
-
-
 def _lonlat(transform: Any, crs: CRS, colrow: npt.NDArray[Any]) -> Floats:
     col, row = np.asarray(colrow, np.float64)
     x = transform.a * col + transform.b * row + transform.c
     y = transform.d * col + transform.e * row + transform.f
     try:
-        lonlat = np.array(rasterio.warp.transform(crs, _LONLAT, x, y), np.float64)
+        lonlat = _transformed(crs, _LONLAT, x, y)
     except GDAL_ERRORS as error:
         raise SceneError(
             f"the scene's CRS has no way to longitude and latitude here ({one_line(error)}); reproject it with gdalwarp"
@@ -122,3 +157,11 @@ def _lonlat(transform: Any, crs: CRS, colrow: npt.NDArray[Any]) -> Floats:
     if not (np.isfinite(lonlat).all() and (np.abs(lonlat[1]) <= 90.0).all()):
         raise SceneError("the scene leaves the part of the Earth where its CRS is defined; check its CRS and transform")
     return lonlat
+
+
+def _transformed(source: CRS, target: CRS, x: Floats, y: Floats) -> Floats:
+    result = np.empty((2, len(x)))
+    for first in range(0, len(x), _CHUNK):
+        part = slice(first, first + _CHUNK)
+        result[:, part] = rasterio.warp.transform(source, target, x[part], y[part])
+    return result

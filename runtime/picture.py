@@ -13,10 +13,10 @@ from rasterio.features import shapes
 
 from kda_edge.errors import OutputError, SceneError
 
-from .components import strips
 from .gdal import GDAL_ERRORS, one_line, open_raster
-from .ground import Floats, Ground, locate
+from .ground import Floats, Frame, Ground, locate
 from .legend import AREA_SHARE, CASING, LANDSLIDE, NODATA, STRIP_PX, with_legend
+from .strips import strips
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -50,7 +50,7 @@ def write_picture(
     """
     try:
         with open_raster(scene_path) as scene, open_raster(map_path) as landslides:
-            located = locate(landslides)
+            located = locate(Frame.of(landslides))
             center = (landslides.width / 2, landslides.height / 2)
             step_m = located.step_m(center) if isinstance(located, Ground) else None
             size_hw = _size_hw(landslides.height, landslides.width, step_m, max_px)

@@ -1,28 +1,49 @@
-"""Landslide polygons of a map: GeoJSON in longitude and latitude, outlines on pixel corners, areas on the ellipsoid."""
+"""Landslide polygons, written while the rows of a map come in: GeoJSON or GeoPackage, outlines on pixel corners.
+
+A polygon is a group of landslide pixels (class 1) that share an edge, holes cut out; pixels that touch at a corner only
+are separate polygons. It is written as soon as no further row can add to it, so memory follows the outlines of those
+that still may grow, not the scene. The file depends on the rows alone, not on how they are cut: polygons come in the
+order of their last rows, and of their first pixels where these are equal.
+
+Each says `id` (row times width plus column of its first pixel in reading order, plus 1: the same whatever the least
+area), `area_m2` (on the WGS84 ellipsoid), `area_px`, `mean_probability`, `max_probability` and `qa_share` (share of its
+pixels with any qa bit). Coordinates are longitude and latitude, or, where the scene has no CRS, a CRS without a way to
+longitude and latitude, or surrounds a pole, pixels (column, row) from the raster's upper left corner; then `area_m2` is
+null, and the file says why. A polygon across the antimeridian is not cut in two: its longitudes run on past 180 or -180
+degrees.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from types import TracebackType
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
-from rasterio.features import shapes
 
 from kda_edge.errors import OutputError, SceneError, UsageError
 
-from .components import PROBABILITY_SCALE, Components, components_of
+from .components import Components, ComponentStream
+from .features import Feature, FeatureFile
 from .gdal import GDAL_ERRORS, one_line, open_raster
-from .ground import Floats, Ground, continuous, locate, signed_area
-
-Ints = npt.NDArray[np.int64]
+from .geojson import GeoJson
+from .geopackage import FAILURES, GeoPackage
+from .ground import Floats, Frame, Ground, Placed, locate
+from .ground_outlines import drawn, wound
+from .outlines import Rings, rings_of
+from .strips import strips
 
 EDGE_PX: Final = 64  # longest straight edge written: at 30 m a pixel it strays less than 0.01 px from the raster's
 DECIMALS: Final = 9  # of a degree: 0.1 mm
+PROBABILITY_SCALE: Final = 254.0  # of the map's second band: 0..254 stands for 0..1
+FORMATS: Final[dict[str, Callable[[Path, str, Mapping[str, object]], FeatureFile]]] = {
+    ".geojson": GeoJson,
+    ".gpkg": GeoPackage,
+}
 
 
 @dataclass(frozen=True)
@@ -40,137 +61,167 @@ class PolygonSummary:
     area_px: int
 
 
+class PolygonWriter:
+    """Writes the landslides of a map whose rows it is given from top to bottom; a context manager."""
+
+    def __init__(
+        self, path: Path, placed: Placed, *, facts: Mapping[str, object] | None = None, min_area: float = 0.0
+    ) -> None:
+        """Create the file.
+
+        Args:
+            path: ends in .geojson or .gpkg, replaced if it exists; what is there before `finish` is worthless.
+            placed: the map's size and place.
+            facts: of the map, for the file's head: its model and its threshold.
+            min_area: polygons below it are left out; m2, or pixels where there is no `area_m2`.
+
+        Raises:
+            UsageError: another ending, or `min_area` is below 0 or not a number.
+            OutputError: the file can't be created.
+        """
+        if not min_area >= 0:
+            raise UsageError(f"the least area must be 0 or more, not {min_area}")
+        if path.suffix not in FORMATS:
+            raise UsageError(f"polygons are written to .geojson or .gpkg, not {path.suffix or path.name}")
+        located = locate(placed)
+        self._ground = located if isinstance(located, Ground) else None
+        self._path, self._min_area = path, min_area
+        self._height_px, self._rows = placed.height_px, 0
+        self._stream = ComponentStream(placed.width_px)
+        self._count, self._area_m2, self._area_px = 0, 0.0, 0
+        system = "EPSG:4326" if isinstance(located, Ground) else f"pixel (column, row): {located.reason}"
+        with _as_output_error(path):
+            self._file: FeatureFile = FORMATS[path.suffix](path, system, facts or {})
+
+    def __enter__(self) -> PolygonWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with suppress(*FAILURES):  # finished it is closed, and an unfinished file is thrown away by its owner
+            self._file.close()
+
+    def add(self, layers: npt.NDArray[np.uint8]) -> None:
+        """Take the next rows and write the polygons that end above the last of them.
+
+        Args:
+            layers: class, probability and qa, (3, h, width).
+
+        Raises:
+            SceneError: a polygon has no place on Earth.
+            OutputError: the file can't be written.
+        """
+        for components in self._stream.add(layers):
+            self._write(components)
+        self._rows += layers.shape[1]
+
+    def finish(self) -> PolygonSummary:
+        """Write the polygons that reach the last row and complete the file.
+
+        Raises:
+            SceneError: a polygon has no place on Earth.
+            OutputError: the file can't be written.
+        """
+        assert self._rows == self._height_px
+        self._write(self._stream.finish())
+        with _as_output_error(self._path):
+            self._file.finish()
+        return PolygonSummary(self._count, None if self._ground is None else self._area_m2, self._area_px)
+
+    def _write(self, components: Components) -> None:
+        for batch in components.batches():
+            with _as_output_error(self._path):
+                self._file.write(self._counted(_features(batch, self._ground)))
+
+    def _counted(self, features: Iterator[Feature]) -> Iterator[Feature]:
+        for feature in features:
+            if (feature.area_px if feature.area_m2 is None else feature.area_m2) < self._min_area:
+                continue
+            yield feature
+            self._count += 1
+            self._area_px += feature.area_px
+            self._area_m2 += feature.area_m2 or 0.0
+
+
 def write_polygons(map_path: Path, out_path: Path, *, min_area: float = 0.0) -> PolygonSummary:
-    """Write the landslides of a map as a GeoJSON FeatureCollection (RFC 7946).
-
-    A polygon is a group of landslide pixels (class 1) that share an edge, drawn on pixel corners, holes cut out;
-    pixels that touch at a corner only are separate polygons. Exterior rings run counter-clockwise. Each feature says
-    `id` (by its first pixel in reading order, the same whatever `min_area`), `area_m2` (on the WGS84 ellipsoid),
-    `area_px`, `mean_probability`, `max_probability` and `qa_share` (share of its pixels with any qa bit).
-
-    The collection's member `coordinate_system` says what the coordinates are: EPSG:4326, longitude first, or, where
-    the scene has no CRS, a CRS without a way to longitude and latitude, or surrounds a pole, pixels (column, row) from
-    the raster's upper left corner, with the reason and with `area_m2` null. `threshold` and `model` are the map's.
-
-    A polygon across the antimeridian is not cut in two: its longitudes run on past 180 or -180 degrees.
+    """Write the landslides of a finished map; see `PolygonWriter`.
 
     Args:
         map_path: the landslide map, bands class, probability and qa.
-        out_path: the .geojson, replaced if it exists; what is there after an error is worthless.
+        out_path: ends in .geojson or .gpkg, replaced if it exists; what is there after an error is worthless.
         min_area: polygons below it are left out; m2, or pixels where there is no `area_m2`.
 
     Raises:
-        UsageError: `min_area` is below 0 or not a number.
+        UsageError: another ending, or `min_area` is below 0 or not a number.
         SceneError: the map can't be read, or a polygon has no place on Earth.
         OutputError: the file can't be written.
     """
-    if not min_area >= 0:
-        raise UsageError(f"the least area must be 0 or more, not {min_area}")
     try:
-        with open_raster(map_path) as dataset, out_path.open("w", encoding="utf-8") as file:
-            return _write_collection(dataset, file, min_area)
+        with (
+            open_raster(map_path) as dataset,
+            PolygonWriter(out_path, Frame.of(dataset), facts=facts_of(dataset.tags()), min_area=min_area) as writer,
+        ):
+            for window in strips(dataset):
+                writer.add(dataset.read(window=window))
+            return writer.finish()
     except GDAL_ERRORS as error:
         raise SceneError(f"{map_path} can't be read back ({one_line(error)}); make the map again") from error
-    except OSError as error:
-        raise OutputError(
-            f"the polygons can't be written to {out_path} ({one_line(error)}); free some space or choose another folder"
-        ) from error
 
 
-def _write_collection(dataset: Any, file: Any, min_area: float) -> PolygonSummary:
-    located = locate(dataset)
-    ground = located if isinstance(located, Ground) else None
-    system = "EPSG:4326" if isinstance(located, Ground) else f"pixel (column, row): {located.reason}"
-    head = {"type": "FeatureCollection", "coordinate_system": system, **_facts(dataset.tags())}
-    file.write(json.dumps(head)[:-1] + ', "features": [')
-    components = components_of(dataset)
-    count, area_px, area_m2 = 0, 0, 0.0
-    for rings in _pixel_rings(dataset):
-        outer = rings[0]
-        top = outer[:, outer[1] == outer[1].min()]
-        index = components.at(int(top[1, 0]), int(top[0].min()), dataset.width)
-        feature = _feature(rings, index, components, ground)
-        properties = feature["properties"]
-        if (properties["area_px"] if ground is None else properties["area_m2"]) < min_area:
-            continue
-        file.write(("," if count else "") + "\n" + json.dumps(feature, separators=(",", ":")))
-        count += 1
-        area_px += properties["area_px"]
-        area_m2 += properties["area_m2"] or 0.0
-    file.write("\n]}\n")
-    return PolygonSummary(count=count, area_m2=None if ground is None else area_m2, area_px=area_px)
-
-
-def _facts(tags: dict[str, str]) -> dict[str, object]:
+def facts_of(tags: Mapping[str, str]) -> dict[str, object]:
+    """Return what a map's tags say that its polygons' file says too: its model and its threshold."""
     facts: dict[str, object] = {name: tags[name] for name in ("model",) if name in tags}
     return facts | {name: float(tags[name]) for name in ("threshold",) if name in tags}
 
 
-def _pixel_rings(dataset: Any) -> Iterator[list[Ints]]:
-    """Yield the closed rings of each landslide, the exterior first, as pixel corners (column, row), each (2, N)."""
-    band = rasterio.band(dataset, 1)
-    inverse = ~dataset.transform
-    for geometry, value in shapes(band, mask=band, connectivity=4):  # the band as its own mask: background is skipped
-        if value != 1:
-            continue
-        rings = []
-        for ring in geometry["coordinates"]:
-            x, y = np.array(ring, np.float64).T
-            col = inverse.a * x + inverse.b * y + inverse.c
-            row = inverse.d * x + inverse.e * y + inverse.f
-            rings.append(np.rint(np.stack([col, row])).astype(np.int64))
-        yield rings
-
-
-def _feature(rings: list[Ints], index: int, components: Components, ground: Ground | None) -> dict[str, Any]:
-    pixels = int(components.area_px[index])
+def _features(components: Components, ground: Ground | None) -> Iterator[Feature]:
+    rings = rings_of(components)
+    assert np.array_equal(rings.area_px(), components.sums[0])
     if ground is None:
-        area_m2, drawn = None, [ring.astype(np.float64) for ring in rings]
+        points, areas_m2 = np.stack([rings.col, rings.row]).astype(np.float64), None
     else:
-        area_m2, drawn = _on_ground(rings, ground)
-    wound = [_wound(ring, counter_clockwise=number == 0) for number, ring in enumerate(drawn)]
-    return {
-        "type": "Feature",
-        "id": index + 1,
-        "geometry": {"type": "Polygon", "coordinates": [np.round(ring.T, DECIMALS).tolist() for ring in wound]},
-        "properties": {
-            "id": index + 1,
-            "area_m2": area_m2,
-            "area_px": pixels,
-            "mean_probability": round(int(components.probability_sum[index]) / (pixels * PROBABILITY_SCALE), 4),
-            "max_probability": round(int(components.probability_max[index]) / PROBABILITY_SCALE, 4),
-            "qa_share": round(int(components.flagged_px[index]) / pixels, 4),
-        },
-    }
+        rings = rings.with_points_every(EDGE_PX)
+        points, square_metres = drawn(ground, rings)
+        areas_m2 = [float(f"{area:.10g}") for area in square_metres.tolist()]
+    closed, ends = _closed(rings, np.round(points, DECIMALS))
+    pixels, total, top, flagged = components.sums
+    mean = np.round(total / (pixels * PROBABILITY_SCALE), 4).tolist()
+    most = np.round(top / PROBABILITY_SCALE, 4).tolist()
+    share = np.round(flagged / pixels, 4).tolist()
+    first_ring = 0
+    for index, last_ring in enumerate(rings.ring_ends.tolist()):
+        spans = zip([0, *ends][first_ring:last_ring], ends[first_ring:last_ring], strict=True)
+        yield Feature(
+            id=int(components.first_pixel[index]) + 1,
+            area_m2=None if areas_m2 is None else areas_m2[index],
+            area_px=int(pixels[index]),
+            mean_probability=mean[index],
+            max_probability=most[index],
+            qa_share=share[index],
+            rings=[closed[start:end] for start, end in spans],
+        )
+        first_ring = last_ring
 
 
-def _on_ground(rings: list[Ints], ground: Ground) -> tuple[float, list[Floats]]:
-    """Return the ground area, m2, and the rings to draw, longitude and latitude.
-
-    The area goes through every pixel corner of the rings: then the areas of pixels add up to the areas of polygons.
-    """
-    corners, drawn = zip(*(_every_corner(ring) for ring in rings), strict=True)
-    ends = np.cumsum([ring.shape[1] for ring in corners])[:-1]
-    lonlat = ground.lonlat(np.concatenate(corners, axis=1))
-    outer, *holes = (abs(signed_area(ring)) for ring in np.split(ground.metres(lonlat), ends, axis=1))
-    joined = continuous(lonlat)
-    joined[0] -= 360.0 * np.floor(((joined[0].min() + joined[0].max()) / 2.0 + 180.0) / 360.0)
-    rings_lonlat = np.split(joined, ends, axis=1)
-    return float(f"{outer - sum(holes):.10g}"), [r[:, kept] for r, kept in zip(rings_lonlat, drawn, strict=True)]
+def _closed(rings: Rings, points: Floats) -> tuple[Floats, list[int]]:
+    """Return the points of all rings, each ended with its first and wound as RFC 7946 says, and where each ends."""
+    starts = rings.point_starts
+    counts = rings.point_ends - starts
+    ends = rings.point_ends + np.arange(1, len(starts) + 1)
+    ring = np.repeat(np.arange(len(starts)), counts + 1)
+    along = np.arange(len(ring)) - (ends - counts - 1)[ring]
+    along = np.where(wound(rings, points)[ring], counts[ring] - along, along) % counts[ring]
+    return points.T[starts[ring] + along], ends.tolist()
 
 
-def _every_corner(ring: Ints) -> tuple[Ints, Ints]:
-    """Return the ring with each pixel corner that it passes, and the places in it of the corners that are drawn.
-
-    Drawn are the turns and, so that a straight edge stays straight on the ground, every `EDGE_PX` between them.
-    """
-    steps = np.diff(ring)
-    lengths = np.abs(steps).sum(axis=0)
-    along = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    passed = np.repeat(ring[:, :-1], lengths, axis=1) + np.repeat(np.sign(steps), lengths, axis=1) * along
-    drawn = np.append(np.flatnonzero(along % EDGE_PX == 0), along.size)
-    return np.concatenate([passed, ring[:, -1:]], axis=1), drawn
-
-
-def _wound(ring: Floats, *, counter_clockwise: bool) -> Floats:
-    return ring if (signed_area(ring) > 0) == counter_clockwise else ring[:, ::-1]
+@contextmanager
+def _as_output_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except GDAL_ERRORS:
+        raise
+    except FAILURES as error:
+        raise OutputError(
+            f"the polygons can't be written to {path} ({one_line(error)}); free some space or choose another folder"
+        ) from error

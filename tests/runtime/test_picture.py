@@ -20,7 +20,7 @@ from rasterio.transform import Affine
 from kda_edge.errors import OutputError, SceneError
 from kda_edge.runtime import legend
 from kda_edge.runtime.gdal import open_raster
-from kda_edge.runtime.ground import Ground, locate
+from kda_edge.runtime.ground import Frame, Ground, locate
 from kda_edge.runtime.legend import LANDSLIDE, NODATA, STRIP_PX, north, scale_bar
 from kda_edge.runtime.picture import write_picture
 
@@ -224,7 +224,7 @@ def test_the_arrow_points_where_the_longitude_stays_and_the_latitude_grows(
 ) -> None:
     path = write_raster(tmp_path / "m.tif", np.zeros((1, 100, 100), "uint8"), crs=crs, transform=transform)
     with open_raster(path) as dataset:
-        ground = locate(dataset)
+        ground = locate(Frame.of(dataset))
     assert isinstance(ground, Ground)
     right, down = north(ground.step_m((50, 50)))
     assert right**2 + down**2 == pytest.approx(1)

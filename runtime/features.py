@@ -1,0 +1,48 @@
+"""Polygons with what is known of each, as the files of them take it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from .ground import Floats
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One landslide.
+
+    Attributes:
+        id: row times width plus column of its first pixel in reading order, plus 1.
+        area_m2: on the WGS84 ellipsoid; None where the pixels have no place on Earth.
+        area_px: pixels.
+        mean_probability: over its pixels, 0..1, four decimals.
+        max_probability: over its pixels, 0..1, four decimals.
+        qa_share: share of its pixels with any qa bit, 0..1, four decimals.
+        rings: closed, each (N, 2), the exterior first and counter-clockwise, holes clockwise.
+    """
+
+    id: int
+    area_m2: float | None
+    area_px: int
+    mean_probability: float
+    max_probability: float
+    qa_share: float
+    rings: list[Floats]
+
+
+class FeatureFile(Protocol):
+    """A file that features are added to, one after the other."""
+
+    def write(self, features: Iterator[Feature]) -> None:
+        """Append features."""
+        ...
+
+    def finish(self) -> None:
+        """Complete the file."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file, complete or not."""
+        ...
