@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "roofline": ("roofline", "how far from the machine's own limits; estimates for devices that are not here"),
     "scene": ("scene", "a whole scene from file to map: Mpx/s, km2/h, phases, memory, energy"),
     "compare": ("compare", "artifacts and peers in turns: tiles, or whole scenes"),
+    "sweep": ("sweep", "precision x engine x tile x batch: what nobody beats, and one recommendation"),
     "check": ("check", "fail where a new result is worse than an old one, beyond noise"),
 }
 
