@@ -69,9 +69,11 @@ class BandBlender:
             col_px: the tile's first column.
         """
         here = np.s_[: probability.shape[0], col_px : col_px + probability.shape[1]]
-        weight = np.outer(row_weights, col_weights)
-        self._weight[here] += weight
-        self._mean[here] += (probability - self._mean[here]) * (weight / self._weight[here])
+        mean, total, share = self._mean[here], self._weight[here], np.outer(row_weights, col_weights)
+        total += share
+        share /= total
+        share *= probability - mean
+        mean += share
 
     def fail(self, height_px: int, width_px: int, col_px: int) -> None:
         """Note that a tile of this extent, at the band's first row, has no answer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ def mapped_rows(
     readers: int = READERS,
     windows_ahead: int | None = None,
     progress: Progress | None = None,
-) -> Iterator[MappedRows]:
+) -> Generator[MappedRows, None, None]:
     """Yield the map of some rows of a scene, from top to bottom, bit for bit as a run over the whole scene has them.
 
     Only tiles that touch these rows are computed. Threads read and prepare the next tiles and blend the last ones while

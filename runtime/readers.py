@@ -158,7 +158,7 @@ class _Read(NamedTuple):
     warnings: tuple[str, ...]
 
 
-class _Stopped(Exception):  # noqa: N818 -- nobody ever sees it
+class _Stopped(Exception):
     """A window that nobody waits for."""
 
 
