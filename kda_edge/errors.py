@@ -15,6 +15,7 @@
     │   ├── ParityError                      a graph that does not answer as PyTorch does
     │   └── NotFaster                        INT8 that gains too little over another precision
     ├── SceneError (ValueError)              a raster that can't be read as a scene
+    ├── VideoError (OSError)                 a camera, stream, video or frame that can't be had
     ├── EngineError (RuntimeError)           the engine failed on tiles that it should take
     │   └── DeviceError                      the engine can't be had on this device
     │       ├── NoDriver, NoDevice           no NVIDIA driver, or no GPU behind it
@@ -23,7 +24,9 @@
     │       ├── BuildRefused                 TensorRT makes no engine of this graph
     │       ├── PrecisionLost                an engine that is mostly not in the precision that was asked for
     │       └── ProviderFellBack             ONNX Runtime went on without the GPU that it was asked to use
-    └── OutputError (OSError)                a map that can't be written where it was asked for
+    ├── OutputError (OSError)                a map that can't be written where it was asked for
+    ├── JournalError (RuntimeError)          finished rows of another run, or shards that do not belong together
+    └── Cancelled (RuntimeError)             the caller asked a run to stop
 
 Each message is one line: what is wrong, then what to do. Commands print it and exit with 1 (`UsageError`: 2).
 Each class is also the builtin that a caller without knowledge of kda-edge would catch.
@@ -113,6 +116,10 @@ class SceneError(KdaEdgeError, ValueError):
     """A raster that can't be read as a scene for this model."""
 
 
+class VideoError(KdaEdgeError, OSError):
+    """A camera, stream on the network, video or image file that gives no frames, or no more."""
+
+
 class EngineError(KdaEdgeError, RuntimeError):
     """The inference engine failed on tiles that it should take."""
 
@@ -151,3 +158,11 @@ class ProviderFellBack(DeviceError):
 
 class OutputError(KdaEdgeError, OSError):
     """A map that can't be written where it was asked for; nothing is left under its final name."""
+
+
+class JournalError(KdaEdgeError, RuntimeError):
+    """Finished rows on disk that this run can't go on from, or shards that do not make one map."""
+
+
+class Cancelled(KdaEdgeError, RuntimeError):
+    """The caller asked a run to stop; its finished rows are kept, and nothing is under a final name."""
