@@ -52,6 +52,7 @@ class BandBlender:
         self._mean = np.zeros((height_px, width_px), np.float32)
         self._weight = np.zeros((height_px, width_px), np.float32)
         self._failed = np.zeros((height_px, width_px), np.bool_)
+        self._taken_px = 0
 
     def add(
         self,
@@ -68,6 +69,7 @@ class BandBlender:
             col_weights: (w,), above 0.
             col_px: the tile's first column.
         """
+        self._move()
         here = np.s_[: probability.shape[0], col_px : col_px + probability.shape[1]]
         mean, total, share = self._mean[here], self._weight[here], np.outer(row_weights, col_weights)
         total += share
@@ -77,17 +79,25 @@ class BandBlender:
 
     def fail(self, height_px: int, width_px: int, col_px: int) -> None:
         """Note that a tile of this extent, at the band's first row, has no answer."""
+        self._move()
         self._failed[:height_px, col_px : col_px + width_px] = True
 
     def take(self, rows_px: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return the first rows, which no later tile touches, and move the band down behind them.
+        """Return the first rows, which no later tile touches, and move the band down behind them with the next call.
 
         Returns:
-            Probability, (rows_px, width), NaN where no tile answered; and where a failed tile lies, same shape.
+            Probability, (rows_px, width), NaN where no tile answered; and where a failed tile lies, same shape. Both
+            are the band's own memory: to be used, or changed, until its next call.
         """
-        mean, weight, failed = self._mean[:rows_px], self._weight[:rows_px], self._failed[:rows_px]
-        taken = np.where(weight > 0, mean, np.float32(np.nan)), failed.copy()
-        for array in (self._mean, self._weight, self._failed):
-            array[:-rows_px] = array[rows_px:]
-            array[-rows_px:] = 0
-        return taken
+        self._move()
+        self._taken_px = rows_px
+        mean = self._mean[:rows_px]
+        np.putmask(mean, self._weight[:rows_px] == 0, np.nan)
+        return mean, self._failed[:rows_px]
+
+    def _move(self) -> None:
+        gone_px, self._taken_px = self._taken_px, 0
+        if gone_px:
+            for array in (self._mean, self._weight, self._failed):
+                array[:-gone_px] = array[gone_px:]
+                array[-gone_px:] = 0

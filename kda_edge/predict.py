@@ -7,7 +7,7 @@ between them, so that what is measured is what ships.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -63,7 +63,10 @@ class Band:
 
 
 class Bands:
-    """Blends what an engine says of steps, in their order, into finished bands."""
+    """Blends what an engine says of steps, in their order, into finished bands.
+
+    A band's probability and failed are not its own: they hold until the next step.
+    """
 
     def __init__(self, grid: TileGrid) -> None:
         self._grid = grid
@@ -94,7 +97,7 @@ class Bands:
 
     def _finish(self, row: int, next_row: int, masks: Masks) -> Band:
         probability, failed = self._blender.take(next_row - row)
-        probability[~masks.valid[masks.here]] = np.nan
+        np.putmask(probability, ~masks.valid[masks.here], np.nan)
         band = Band(row, probability, failed, tuple(self._failures), self._asked, self._answered, masks)
         self._failures, self._asked, self._answered = [], 0, 0
         return band
@@ -128,7 +131,7 @@ def predict(
         if band is not None:
             asked, answered = asked + band.asked, answered + band.answered
             last_reason = band.failures[-1].reason if band.failures else last_reason
-            yield band
+            yield replace(band, probability=band.probability.copy(), failed=band.failed.copy())
     if asked and not answered:
         raise no_answer(asked, last_reason)
 

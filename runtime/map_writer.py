@@ -32,7 +32,7 @@ OVERVIEWS_FROM_PX: Final = 512  # longer scenes get overviews, down to one block
 # Of deflate, with the horizontal predictor: on the map of a drone's orthomosaic of 31 Mpx 0.7 s of CPU and 12.6 MB,
 # where GDAL's own (6, no predictor) takes 1.2 s and 14.9 MB.
 ZLEVEL: Final = 4
-ROWS_BEHIND: Final = 2  # most rows of blocks that are still to be written while the next is filled
+ROWS_BEHIND: Final = 1  # most rows of blocks that are still to be written while the next is filled
 
 
 def probability_bytes(probability: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -14,16 +14,19 @@ from numpy.typing import NDArray
 
 from kda_edge.answers import Answer, answers_of
 from kda_edge.manifest import Manifest
-from kda_edge.predict import Bands, Engine, Progress, TileFailure, counted, no_answer
+from kda_edge.predict import Band, Bands, Engine, Progress, TileFailure, counted, no_answer
 from kda_edge.tile_stream import Step, rows_needed, tile_steps
 from kda_edge.tiles import TileGrid
 
 from .map_writer import NODATA_BYTE, class_bytes, probability_bytes
-from .qa import HALO_PX, qa_rows
+from .qa import HALO_PX, NODATA, halo_rows, qa_rows
 from .readers import OpenSource, ReadPlan, rows_ahead
 
 READERS: Final = 2
-STEPS_AHEAD: Final = 2  # batches ready before the engine asks, and answers that wait to be blended
+ROWS_PX: Final = 2**21  # pixels that are handed out at once, about: what their user makes of them stays small
+SLICE_PX: Final = 2**18  # pixels made into bytes at once: what is in between stays in the processor's cache
+STEPS_AHEAD: Final = 2  # batches that are ready before the engine asks
+STEPS_BEHIND: Final = 1  # answers that wait to be blended
 
 _T = TypeVar("_T")
 
@@ -108,10 +111,10 @@ def mapped_rows(
     ):
         finish = _Finish(grid, manifest, first_row, end_row, rows.warnings)
         steps = tile_steps(rows, grid, batch=batch, tile_rows=tile_rows, halo_px=HALO_PX)
-        behind: deque[Future[MappedRows | None]] = deque()
+        behind: deque[Future[list[MappedRows]]] = deque()
         for step in counted(_ahead(preparing, steps), grid, tile_rows, progress):
             behind.append(blending.submit(finish, step, answers_of(engine, step.tiles)))
-            yield from _finished(behind, STEPS_AHEAD)
+            yield from _finished(behind, STEPS_BEHIND)
         yield from _finished(behind, 0)
     if finish.asked and not finish.answered and (first_row, end_row) == (0, grid.height_px):
         raise no_answer(finish.asked, finish.reason)
@@ -129,31 +132,39 @@ class _Finish:
         self.asked = self.answered = 0
         self.reason = ""  # of the last failure
 
-    def __call__(self, step: Step, answers: Sequence[Answer]) -> MappedRows | None:
+    def __call__(self, step: Step, answers: Sequence[Answer]) -> list[MappedRows]:
         """Return the rows that a step finishes, those of them that are wanted."""
         band = self._bands.add(step, answers)
         if band is None:
-            return None
+            return []
         self.asked, self.answered = self.asked + band.asked, self.answered + band.answered
         self.reason = band.failures[-1].reason if band.failures else self.reason
-        grid = self._grid
-        kept = slice(max(self._first_row - band.row_px, 0), max(self._end_row - band.row_px, 0))
-        masks = band.masks
-        qa = qa_rows(masks.valid, band.failed, band.row_px, grid.height_px, lost=masks.lost)[kept]
-        probability, valid = band.probability[kept], masks.valid[masks.here][kept]
-        if not qa.size:
-            return None
-        lost = None if masks.lost is None else masks.lost[masks.here][kept]
-        layers = np.empty((3, *qa.shape), np.uint8)
-        layers[0], layers[1], layers[2] = class_bytes(probability, self._threshold), probability_bytes(probability), qa
-        valid_px, lost_px = int(np.count_nonzero(valid)), 0 if lost is None else int(np.count_nonzero(lost))
-        begin_here = kept.start == 0
+        first, end = max(band.row_px, self._first_row), min(band.row_px + len(band.failed), self._end_row)
+        step_px = max(ROWS_PX // self._grid.width_px, 1)
+        return [self._rows(band, row, min(row + step_px, end)) for row in range(first, end, step_px)]
+
+    def _rows(self, band: Band, row0: int, row1: int) -> MappedRows:
+        grid, masks = self._grid, band.masks
+        inside = slice(row0 - band.row_px, row1 - band.row_px)
+        mask0, mask1 = (row - band.row_px + masks.here.start for row in halo_rows(row0, row1, grid.height_px))
+        lost = None if masks.lost is None else masks.lost[mask0:mask1]
+        layers = np.empty((3, row1 - row0, grid.width_px), np.uint8)
+        layers[2] = qa_rows(masks.valid[mask0:mask1], band.failed[inside], row0, grid.height_px, lost=lost)
+        probability = band.probability[inside]
+        step_px = max(SLICE_PX // grid.width_px, 1)
+        for row in range(0, row1 - row0, step_px):
+            some = slice(row, row + step_px)
+            layers[0, some] = class_bytes(probability[some], self._threshold)
+            layers[1, some] = probability_bytes(probability[some])
+        nodata_px = int(np.count_nonzero(layers[2] & NODATA))
+        lost_px = 0 if masks.lost is None else int(np.count_nonzero(masks.lost[masks.here][inside]))
+        begin_here = row0 == band.row_px
         return MappedRows(
-            row_px=band.row_px + kept.start,
+            row_px=row0,
             layers=layers,
-            valid_px=valid_px,
+            valid_px=layers[0].size - nodata_px - lost_px,
             landslide_px=int(np.count_nonzero(layers[0] == 1)),
-            unknown_px=valid_px + lost_px - int(np.count_nonzero(layers[0] != NODATA_BYTE)),
+            unknown_px=int(np.count_nonzero(layers[0] == NODATA_BYTE)) - nodata_px,
             tiles=len(grid.cols) if begin_here else 0,
             asked_tiles=band.asked if begin_here else 0,
             answered_tiles=band.answered if begin_here else 0,
@@ -172,12 +183,10 @@ def _thread(name: str) -> Iterator[ThreadPoolExecutor]:
         thread.shutdown(wait=True, cancel_futures=True)
 
 
-def _finished(behind: deque[Future[MappedRows | None]], most: int) -> Iterator[MappedRows]:
+def _finished(behind: deque[Future[list[MappedRows]]], most: int) -> Iterator[MappedRows]:
     """Yield what steps have finished, in their order, until at most so many are under way."""
     while behind and (len(behind) > most or behind[0].done()):
-        rows = behind.popleft().result()
-        if rows is not None:
-            yield rows
+        yield from behind.popleft().result()
 
 
 def _ahead(thread: ThreadPoolExecutor, items: Iterator[_T]) -> Iterator[_T]:

@@ -15,7 +15,7 @@ from kda_edge.tile_stream import Piece
 
 from .gdal import gdal_session
 
-WINDOW_PX: Final = 2**21  # pixels that a thread reads at once, about: 6 MB of bytes. Unmeasured.
+WINDOW_PX: Final = 2**20  # pixels that a thread reads at once, about: 3 MB of bytes. Unmeasured.
 LEAST_ROWS_PX: Final = 128  # read at once where the file's blocks are lower
 MOST_ROWS_PX: Final = 1024  # where they are higher, each is decoded more than once
 

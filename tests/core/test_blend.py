@@ -96,7 +96,7 @@ def test_rows_taken_leave_the_band_and_new_rows_know_nothing(rows_px: int) -> No
     ones = np.ones(10, np.float32)
     blender.add(np.repeat(np.linspace(0, 1, 10, dtype=np.float32)[:, None], 4, 1), ones, ones[:4], 0)
     blender.fail(10, 1, 3)
-    first, failed = blender.take(rows_px)
+    first, failed = (taken.copy() for taken in blender.take(rows_px))  # the next call takes their memory
     rest, failed_rest = blender.take(10)
     np.testing.assert_array_equal(first[:, 0], np.linspace(0, 1, 10, dtype=np.float32)[:rows_px])
     np.testing.assert_array_equal(rest[: 10 - rows_px, 0], np.linspace(0, 1, 10, dtype=np.float32)[rows_px:])
