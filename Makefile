@@ -54,7 +54,7 @@ types: install
 	MYPYPATH=$(SHIPPED) $(VENV)/bin/mypy -p kda_edge
 
 test: install
-	$(VENV)/bin/pytest $(PYTEST_ARGS)
+	$(VENV)/bin/pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 rtx: install
 	$(VENV)/bin/python -m pip install --quiet --group rtx || \
