@@ -152,7 +152,7 @@ class _Strip:
 
     @property
     def bands(self) -> int:
-        return self._image.shape[0]
+        return len(self._image)
 
     def move(self, top: int, end: int) -> None:
         """Let go of the rows above `top` and read on to `end`."""

@@ -39,12 +39,13 @@ def probability_bytes(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return 0..254 for probability 0..1, rounded to the nearest, and 255 where it is NaN."""
     scaled = np.rint(probability * np.float32(PROBABILITY_TOP))
     np.putmask(scaled, np.isnan(scaled), NODATA_BYTE)
-    return scaled.astype(np.uint8)
+    rounded: NDArray[np.uint8] = scaled.astype(np.uint8)
+    return rounded
 
 
 def class_bytes(probability: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
     """Return 1 where the probability reaches the threshold, 0 where it does not, 255 where it is NaN."""
-    classes = (probability >= np.float32(threshold)).view(np.uint8)
+    classes: NDArray[np.uint8] = (probability >= np.float32(threshold)).view(np.uint8)
     np.putmask(classes, np.isnan(probability), NODATA_BYTE)
     return classes
 
@@ -255,7 +256,8 @@ def _as_output_error(path: Path) -> Iterator[None]:
 
 
 def _mask_of(layers: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return (layers[0] != NODATA_BYTE).view(np.uint8) * np.uint8(255)
+    known: NDArray[np.uint8] = (layers[0] != NODATA_BYTE).view(np.uint8)
+    return known * np.uint8(255)
 
 
 def _summed(sums: list[int], layers: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[int]:

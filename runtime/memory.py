@@ -20,7 +20,7 @@ MIB: Final = 2**20
 BANDS: Final = 3
 # Bytes a pixel, from what the code holds; tests/runtime/test_memory.py compares the sum with a process's peak.
 BLEND_BYTES: Final = 9  # a row of tiles: mean, weight, failed
-BAND_BYTES: Final = 9  # finished rows: masks of this band and the next, layers of this band and the last
+BAND_BYTES: Final = 13  # finished rows: masks that wait with the steps, layers of this band, the last and the next
 LATER_BYTES: Final = 24  # rows that are handed out, with their user: journal, polygons
 BLOCK_ROW_BYTES: Final = 3  # rows of blocks with the writer: class, probability, qa
 FIXED_BYTES: Final = 48 * MIB  # threads, handles, file directories, and what the allocator keeps

@@ -1,0 +1,307 @@
+"""Rows of a map are the same bytes however they are computed: in parts, by many readers, in batches, fast or slow."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_sources import PATTERNS, TOPS, MadeSource, Opener, our_threads
+
+from kda_edge.errors import EngineError, SceneError, UsageError
+from kda_edge.manifest import Manifest
+from kda_edge.predict import ArraySource, predict
+from kda_edge.runtime.map_writer import class_bytes, probability_bytes
+from kda_edge.runtime.mapping import READERS, STEPS_AHEAD, MappedRows, mapped_rows
+from kda_edge.runtime.qa import FAILED_TILE, NODATA
+from kda_edge.tiles import TileGrid
+
+Engine = Callable[[np.ndarray], np.ndarray]
+
+
+def position(tiles: np.ndarray) -> np.ndarray:
+    """Answer by place and content, so that no two tiles agree; each tile as if it were alone."""
+    ramp = np.add.outer(np.arange(tiles.shape[2]), np.arange(tiles.shape[3])) / (2 * tiles.shape[2])
+    return ((np.abs(np.sin(tiles.sum(axis=1, keepdims=True))) + ramp) / 2).astype(np.float32)
+
+
+def picky(tiles: np.ndarray) -> np.ndarray:
+    """Fail on tiles by what they hold: about one of five, the same ones whatever the batch."""
+    answer = position(tiles)
+    spoilt = np.floor(tiles.mean(axis=(1, 2, 3), dtype=np.float64) * 1000) % 5 == 0
+    answer[spoilt, 0, 0, 0] = np.nan
+    return answer
+
+
+def constant(tiles: np.ndarray) -> np.ndarray:
+    return np.full((len(tiles), 1, *tiles.shape[2:]), 0.8, np.float32)
+
+
+ENGINES: dict[str, Engine] = {"position": position, "picky": picky, "constant": constant}
+
+
+@dataclass(frozen=True)
+class World:
+    """A scene, a grid and an engine."""
+
+    source: MadeSource
+    tile: int
+    overlap: int
+    engine: str
+
+    @property
+    def grid(self) -> TileGrid:
+        return TileGrid(self.source.height_px, self.source.width_px, self.tile, self.overlap)
+
+    def rows(self, manifest: Manifest, **how: Any) -> list[MappedRows]:
+        return list(mapped_rows(Opener(self.source), self.grid, ENGINES[self.engine], manifest, **how))
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    tile = draw(st.sampled_from([8, 32, 64]))
+    near = st.sampled_from([1, tile - 1, tile, tile + 1, 2 * tile + 1])
+    source = MadeSource(
+        draw(st.one_of(near, st.integers(1, 200))),
+        draw(st.one_of(near, st.integers(1, 90))),
+        draw(st.sampled_from(PATTERNS)),
+        draw(st.integers(0, 2)),
+        draw(st.sampled_from(sorted(TOPS))),
+        draw(st.integers(0, 999)),
+        draw(st.sampled_from([(1, 1), (200, 16), (16, 32)])),
+    )
+    return World(source, tile, draw(st.integers(0, tile * 3 // 4)), draw(st.sampled_from(sorted(ENGINES))))
+
+
+def joined(parts: list[MappedRows]) -> tuple[np.ndarray, list[int], list[Any]]:
+    """Return all layers, the sums of all counts, and all failures."""
+    for above, below in itertools.pairwise(parts):
+        assert above.row_px + above.layers.shape[1] == below.row_px
+    counts = ("valid_px", "landslide_px", "unknown_px", "tiles", "asked_tiles", "answered_tiles")
+    layers = np.concatenate([part.layers for part in parts], axis=1)
+    sums = [sum(getattr(part, name) for part in parts) for name in counts]
+    return layers, sums, [failure for part in parts for failure in part.failures]
+
+
+@settings(max_examples=120)
+@given(
+    world=worlds(),
+    cuts=st.lists(st.integers(1, 199), max_size=6),
+    readers=st.integers(1, 3),
+    batch=st.integers(1, 5),
+    ahead=st.integers(1, 4),
+)
+def test_parts_readers_and_batches_change_no_byte_and_no_count(
+    make_manifest: Callable[..., Manifest], world: World, cuts: list[int], readers: int, batch: int, ahead: int
+) -> None:
+    """Tiling rule 23, with holes, lost pixels and an engine that fails on some tiles."""
+    manifest, height = make_manifest(), world.source.height_px
+    try:
+        whole = joined(world.rows(manifest))
+    except EngineError:
+        return  # of the whole scene alone
+    bounds = sorted({0, height, *(cut for cut in cuts if cut < height)})
+    parts = [
+        rows
+        for first, end in itertools.pairwise(bounds)
+        for rows in world.rows(
+            manifest,
+            first_row=first,
+            end_row=end,
+            readers=readers,
+            batch=batch,
+            windows_ahead=ahead,
+            block_hw=world.source.block_hw,
+        )
+    ]
+    again = joined(parts)
+    np.testing.assert_array_equal(again[0], whole[0])
+    assert again[1:] == whole[1:]
+
+
+@settings(max_examples=80)
+@given(world=worlds())
+def test_threads_give_what_the_plain_loop_gives(make_manifest: Callable[..., Manifest], world: World) -> None:
+    """Against `predict` over the whole image, and against what the scene holds."""
+    manifest, source = make_manifest(), world.source
+    try:
+        layers, sums, failures = joined(world.rows(manifest))
+    except EngineError:
+        with pytest.raises(EngineError, match="all"):
+            list(predict(source, world.grid, ENGINES[world.engine]))
+        return
+    bands = list(predict(source, world.grid, ENGINES[world.engine]))
+    probability = np.concatenate([band.probability for band in bands])
+    failed = np.concatenate([band.failed for band in bands])
+    classes = class_bytes(probability, manifest.threshold)
+    np.testing.assert_array_equal(layers[0], classes)
+    np.testing.assert_array_equal(layers[1], probability_bytes(probability))
+    np.testing.assert_array_equal((layers[2] & NODATA) > 0, source.nodata)
+    np.testing.assert_array_equal((layers[2] & FAILED_TILE) > 0, failed & ~source.nodata)
+    unknown = (classes == 255) & ~source.nodata
+    assert sums[:3] == [source.valid.sum(), (classes == 1).sum(), unknown.sum()]
+    assert failures == [failure for band in bands for failure in band.failures]
+
+
+@pytest.mark.parametrize("tile", [32, 64])
+def test_pixels_that_can_not_be_read_are_unknown_and_failed_never_nodata_or_background(
+    make_manifest: Callable[..., Manifest], tile: int
+) -> None:
+    """Tiling rule 19: and every tile that touches one counts as failed, with the place in its reason."""
+    source = MadeSource(200, 150, lost_blocks=1, seed=4)
+    rows, cols = (np.flatnonzero(source.lost.any(axis=axis)) for axis in (1, 0))
+    grid = TileGrid(200, 150, tile, 8)
+    asked: list[np.ndarray] = []
+
+    def engine(tiles: np.ndarray) -> np.ndarray:
+        asked.extend(tiles)
+        return constant(tiles)
+
+    layers, sums, failures = joined(list(mapped_rows(Opener(source), grid, engine, make_manifest())))
+    classes, probability, qa = layers
+    assert (classes[source.lost] == 255).all()
+    assert (probability[source.lost] == 255).all()
+    assert (qa[source.lost] & (FAILED_TILE | NODATA) == FAILED_TILE).all()
+    touched = np.zeros_like(source.lost)
+    hit = [(row, col) for row, col in grid if source.lost[row : row + tile, col : col + tile].any()]
+    for row, col in hit:
+        touched[row : row + tile, col : col + tile] = True
+    np.testing.assert_array_equal((qa & FAILED_TILE) > 0, touched)
+    assert (classes[~touched] == 1).all()
+    assert [(failure.row_px, failure.col_px) for failure in failures] == hit
+    assert any(f"rows {rows[0]} to {rows[-1]}, columns {cols[0]} to {cols[-1]}" in f.reason for f in failures)
+    assert len(asked) == len(grid) - len(hit) == sums[4]
+    assert sums[2] >= source.lost.sum()
+
+
+@pytest.mark.parametrize(("first", "end"), [(0, 0), (5, 5), (9, 3), (-1, 10), (0, 101)])
+def test_rows_that_the_scene_does_not_have_are_refused(
+    make_manifest: Callable[..., Manifest], first: int, end: int
+) -> None:
+    with pytest.raises(UsageError, match="rows"):
+        World(MadeSource(100, 40), 32, 8, "constant").rows(make_manifest(), first_row=first, end_row=end)
+
+
+def test_progress_ends_with_every_tile_of_the_part(make_manifest: Callable[..., Manifest]) -> None:
+    calls: list[tuple[int, int]] = []
+    world = World(MadeSource(100, 100, "stripe"), 32, 8, "constant")
+    world.rows(make_manifest(), first_row=30, end_row=60, progress=lambda *call: calls.append(call))
+    assert calls == sorted(calls)
+    assert {total for _, total in calls} == {3 * 4}  # rows of tiles at 0, 24 and 48
+    assert calls[-1] == (12, 12)
+
+
+def test_a_whole_scene_without_an_answer_is_an_error_and_a_part_of_it_is_told(
+    make_manifest: Callable[..., Manifest],
+) -> None:
+    def never(tiles: np.ndarray) -> np.ndarray:
+        raise RuntimeError("out of memory")
+
+    source, grid = MadeSource(100, 40), TileGrid(100, 40, 32, 8)
+    with pytest.raises(EngineError, match=r"all 8 tiles .*out of memory"):
+        list(mapped_rows(Opener(source), grid, never, make_manifest()))
+    _, sums, failures = joined(list(mapped_rows(Opener(source), grid, never, make_manifest(), first_row=50)))
+    assert sums[3:] == [len(failures), len(failures), 0]
+    assert our_threads() == []
+
+
+class Boom(Exception):
+    """What nobody catches."""
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, Boom])
+@pytest.mark.parametrize("where", ["engine", "progress", "read", "user"])
+def test_no_thread_outlives_a_run_that_is_stopped(
+    make_manifest: Callable[..., Manifest], stop: type[BaseException], where: str
+) -> None:
+    calls = itertools.count()
+
+    def stopping(here: str) -> None:
+        if here == where and next(calls) == 2:
+            raise stop
+
+    class Source(MadeSource):
+        def read(self, *window: int):  # type: ignore[no-untyped-def]
+            stopping("read")
+            return super().read(*window)
+
+    def engine(tiles: np.ndarray) -> np.ndarray:
+        stopping("engine")
+        return constant(tiles)
+
+    opener = Opener(Source(1000, 100))
+
+    def run() -> None:
+        rows = mapped_rows(
+            opener,
+            TileGrid(1000, 100, 32, 8),
+            engine,
+            make_manifest(),
+            progress=lambda done, total: stopping("progress"),
+        )
+        with closing(rows):
+            for _ in rows:
+                stopping("user")
+
+    if where == "engine" and stop is Boom:
+        run()  # a tile that fails once is tried again
+    else:
+        with pytest.raises(stop):
+            run()
+    assert our_threads() == []
+    assert sorted(opener.opened) == sorted(opener.closed)
+
+
+def test_a_scene_error_of_a_reader_is_raised_once_as_it_is(make_manifest: Callable[..., Manifest]) -> None:
+    class Gone(MadeSource):
+        def read(self, row0: int, row1: int, col0: int, col1: int):  # type: ignore[no-untyped-def]
+            if row1 > 500:
+                raise SceneError("the disk is gone; connect it again")
+            return super().read(row0, row1, col0, col1)
+
+    rows = mapped_rows(Opener(Gone(1000, 50)), TileGrid(1000, 50, 32, 8), constant, make_manifest())
+    with pytest.raises(SceneError, match="connect it again"):
+        list(rows)
+    assert next(rows, None) is None
+    assert our_threads() == []
+
+
+@pytest.mark.parametrize("slow", ["read", "engine", "user"])
+def test_however_slow_a_part_is_the_others_wait_and_the_bytes_are_the_same(
+    make_manifest: Callable[..., Manifest], slow: str
+) -> None:
+    """Bounded: what is read ahead of the rows that came out is a few windows and a row of tiles, never the scene."""
+    lock, read_rows, most = threading.Lock(), [0], [0]
+
+    class Source(MadeSource):
+        def read(self, row0: int, row1: int, col0: int, col1: int):  # type: ignore[no-untyped-def]
+            if slow == "read":
+                time.sleep(0.02)
+            with lock:
+                read_rows[0] = max(read_rows[0], row1)
+            return super().read(row0, row1, col0, col1)
+
+    def engine(tiles: np.ndarray) -> np.ndarray:
+        if slow == "engine":
+            time.sleep(0.004)
+        return position(tiles)
+
+    source, grid, found = Source(3000, 40), TileGrid(3000, 40, 32, 8), []
+    for rows in mapped_rows(Opener(source), grid, engine, make_manifest()):
+        if slow == "user":
+            time.sleep(0.004)
+        found.append(rows.layers)
+        with lock:
+            most[0] = max(most[0], read_rows[0] - rows.row_px)
+    window_px, in_between_px = 128, 24 * (STEPS_AHEAD + 3)
+    assert most[0] <= window_px * (READERS + 3) + 32 + 32 + in_between_px < 1000
+    plain = np.concatenate([b.probability for b in predict(ArraySource(source.image), grid, position)])
+    np.testing.assert_array_equal(np.concatenate(found, axis=1)[1], probability_bytes(plain))
