@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from kda_edge.errors import MissingDependency, OutputError
+from kda_edge.runtime.whole_files import why, write_whole
 
 from .result import Result
 
@@ -52,14 +54,13 @@ def drawn(path: Path, *, title: str) -> Iterator[Axes]:
     axes.set_title(title, fontsize=10)
     axes.set_prop_cycle(color=COLOURS)
     yield axes
-    part = path.with_name(f".{path.name}.part")
+    png = io.BytesIO()
+    canvas.savefig(png, format="png")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        canvas.savefig(part, format="png")
-        part.replace(path)
+        write_whole(path, png.getvalue())
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"{path} can't be written ({error.strerror or error}); give another --plots") from error
+        raise OutputError(f"{path} can't be written ({why(error)}); give another --plots") from error
 
 
 def write_latency(result: Result, folder: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from kda_edge.errors import OutputError, UsageError
+from kda_edge.runtime.whole_files import why, write_whole
 
 from .facts import machine, versions
 from .percentiles import Interval
@@ -187,13 +187,11 @@ def write_result(result: Result, path: Path) -> None:
     Raises:
         OutputError: the file can't be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    content = result.to_json(indent=1) + "\n"
     try:
-        part.write_text(result.to_json(indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
+        write_whole(path, content.encode())
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"{path} can't be written ({error.strerror or error}); give another --json") from error
+        raise OutputError(f"{path} can't be written ({why(error)}); give another --json") from error
 
 
 def schema() -> dict[str, Any]:

@@ -39,7 +39,7 @@ from .timing import Timing, TimingPlan, measured
 
 GEMM_SIDE: Final = 2048  # 48 MB in three matrices: beyond caches, and long enough that starting threads is nothing
 COPY_BYTES: Final = 256_000_000
-REPEATS: Final = 7  # the best counts: a peak is what the machine can do, not what it did while disturbed
+REPEATS: Final = 5  # the best counts: a peak is what the machine can do, not what it did while disturbed
 
 
 @dataclass(frozen=True)
