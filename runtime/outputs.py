@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kda_edge.errors import KdaEdgeError, OutputError, UsageError
+from kda_edge.errors import OutputError, UsageError
 
 from .gdal import one_line
+from .polygons import FORMATS
+from .shards import Shard
 
 _RUN: Final = secrets.token_hex(4)  # tells this process from a dead one that had the same number
 
@@ -25,7 +27,7 @@ class OutputPaths:
 
     Attributes:
         map: GeoTIFF, bands class, probability and qa.
-        polygons: GeoJSON.
+        polygons: GeoJSON or GeoPackage.
         picture: PNG.
     """
 
@@ -38,11 +40,53 @@ class OutputPaths:
         yield from (self.polygons, self.picture, self.map)
 
 
-def output_paths(scene_path: Path, out_dir: Path | None) -> OutputPaths:
-    """Return where a scene's outputs go: into out_dir, or beside the scene where that is None."""
+def output_paths(scene_path: Path, out_dir: Path | None, polygons: str = "geojson") -> OutputPaths:
+    """Return where a scene's outputs go: into out_dir, or beside the scene where that is None.
+
+    Args:
+        scene_path: the scene.
+        out_dir: their folder.
+        polygons: the format of the polygons, `geojson` or `gpkg`.
+
+    Raises:
+        UsageError: no such format.
+    """
+    if f".{polygons}" not in FORMATS:
+        known = " or ".join(suffix[1:] for suffix in FORMATS)
+        raise UsageError(f"polygons are written as {known}, not {polygons!r}")
     folder = scene_path.parent if out_dir is None else out_dir
     stem = f"{scene_path.stem}_landslide"
-    return OutputPaths(folder / f"{stem}.tif", folder / f"{stem}.geojson", folder / f"{stem}.png")
+    return OutputPaths(folder / f"{stem}.tif", folder / f"{stem}.{polygons}", folder / f"{stem}.png")
+
+
+def journal_path(path: Path) -> Path:
+    """Return where the finished rows of an output are kept while the rest of it is made: hidden, beside it."""
+    return path.with_name(f".{path.stem}.journal")
+
+
+def shard_path(map_path: Path, shard: Shard) -> Path:
+    """Return where the finished rows of a shard of a map go."""
+    return map_path.with_name(f"{map_path.stem}.{shard.suffix}.kda")
+
+
+def ready_folder(final: OutputPaths, scene_path: Path) -> None:
+    """Create the folder of the outputs; find out before any work what can't be right about their names.
+
+    Raises:
+        UsageError: an output would replace the scene.
+        OutputError: the folder can't be created.
+    """
+    folder = final.map.parent
+    for path in final:
+        _require_replaceable(path, scene_path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(
+            f"{final.map} can't be written (the folder's name is a file's); choose another folder with -o"
+        ) from error
+    except OSError as error:
+        raise OutputError(f"{folder} can't be written to ({one_line(error)}); choose another folder with -o") from error
 
 
 @contextmanager
@@ -55,35 +99,49 @@ def staged(final: OutputPaths, scene_path: Path) -> Iterator[OutputPaths]:
         UsageError: an output would replace the scene.
         OutputError: the folder or a file can't be written.
     """
-    folder = final.map.parent
-    hidden = OutputPaths(*(_hidden(path) for path in (final.map, final.polygons, final.picture)))
+    ready_folder(final, scene_path)
+    with staged_files(tuple(final)) as hidden:
+        yield OutputPaths(*(hidden[path] for path in (final.map, final.polygons, final.picture)))
+
+
+@contextmanager
+def staged_files(final: Sequence[Path]) -> Iterator[dict[Path, Path]]:
+    """Yield the hidden name of each file; rename them in order when the block ends well, remove them when it does not.
+
+    What a killed run has left under hidden names is removed first.
+
+    Args:
+        final: in one folder, which exists, and of one stem; the last is what counts: with it, all others are there.
+
+    Raises:
+        OutputError: the folder or a file can't be written.
+    """
+    folder, last = final[-1].parent, final[-1]
+    hidden = {path: _hidden(path) for path in final}
     try:
-        for path in final:
-            _require_replaceable(path, scene_path)
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_stale(final)
-        with hidden.map.open("xb"):
+        _remove_stale(last)
+        with hidden[last].open("xb"):
             pass
-    except KdaEdgeError:
-        raise
     except FileExistsError as error:
-        reason = "another run in this process writes it" if hidden.map.exists() else "the folder's name is a file's"
-        raise OutputError(f"{final.map} can't be written ({reason}); choose another folder with -o") from error
+        raise OutputError(
+            f"{last} can't be written (another run in this process writes it); choose another folder with -o"
+        ) from error
     except OSError as error:
         raise OutputError(f"{folder} can't be written to ({one_line(error)}); choose another folder with -o") from error
     try:
         yield hidden
         try:
-            for path in hidden:
+            for path in hidden.values():
                 flush(path)
-            for path, name in zip(hidden, final, strict=True):
+            for name, path in hidden.items():
                 path.replace(name)
+            flush(folder)
         except OSError as error:
             raise OutputError(
-                f"{final.map} can't be written ({one_line(error)}); free some space or choose another folder with -o"
+                f"{last} can't be written ({one_line(error)}); free some space or choose another folder with -o"
             ) from error
     finally:
-        for path in hidden:
+        for path in hidden.values():
             for leftover in folder.glob(glob.escape(path.name) + "*"):  # with whatever a library put beside it
                 leftover.unlink(missing_ok=True)
 
@@ -99,9 +157,9 @@ def _hidden(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{os.getpid()}-{_RUN}.part{path.suffix}")
 
 
-def _remove_stale(final: OutputPaths) -> None:
-    pattern = re.compile(rf"\.{re.escape(final.map.stem)}\.(\d{{1,9}})-([0-9a-f]+)\.part\.")
-    for path in list(final.map.parent.iterdir()):
+def _remove_stale(final: Path) -> None:
+    pattern = re.compile(rf"\.{re.escape(final.stem)}\.(\d{{1,9}})-([0-9a-f]+)\.part\.")
+    for path in list(final.parent.iterdir()):
         match = pattern.match(path.name)
         if match and match[2] != _RUN and not _runs(int(match[1])):
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What a segmenter hands back: values, nothing that holds a file open."""
+"""What a segmenter hands back of images and scenes: values, nothing that holds a file open."""
 
 from __future__ import annotations
 
@@ -8,18 +8,28 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kda_edge.predict import TileFailure
+
 
 @dataclass(frozen=True)
 class Prediction:
     """What a model says of an image.
 
     Attributes:
-        probability: of landslide, (H, W), 0..1.
-        mask: (H, W), 1 where the probability reaches the model's threshold, else 0.
+        probability: of landslide, (H, W), 0..1; NaN where the image has no data or no tile was answered.
+        mask: (H, W), 1 where the probability reaches the model's threshold, 255 where it is NaN, else 0.
+        tiles: that the image was cut into.
+        failures: tiles that the engine did not answer, twice; none in what `Segmenter.predict` returns.
+        seconds: that the whole call took.
+        engine_seconds: of these, in the engine, waiting for other threads' turns included.
     """
 
     probability: NDArray[np.float32]
     mask: NDArray[np.uint8]
+    tiles: int = 1
+    failures: tuple[TileFailure, ...] = ()
+    seconds: float = 0.0
+    engine_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class SceneResult:
         failed_tiles: tiles that the engine did not answer; where above 0, the map holds what is known.
         seconds: from opening the scene to the last file in place.
         notes: what a person should know before using the map, a sentence each.
+        resumed_rows: rows that were not computed now, but taken from an earlier run's journal or from shards.
     """
 
     scene_path: Path
@@ -55,5 +66,35 @@ class SceneResult:
     area_m2: float | None
     tiles: int
     failed_tiles: int
+    seconds: float
+    notes: tuple[str, ...]
+    resumed_rows: int = 0
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What was made of one shard of a scene.
+
+    Attributes:
+        scene_path: the scene.
+        rows_path: the shard's finished rows; `kda-infer merge` makes a map of those of all shards.
+        shard: such as `2/7`.
+        first_row: of the scene, that is in it.
+        end_row: behind the last one; equal to `first_row` where there were more shards than rows of blocks.
+        tiles: that begin in these rows.
+        failed_tiles: of these, those without an answer; merging them marks where.
+        resumed_rows: rows that were not computed now, but taken from an earlier run's journal.
+        seconds: from opening the scene to the file in place.
+        notes: what a person should know before using the rows, a sentence each.
+    """
+
+    scene_path: Path
+    rows_path: Path
+    shard: str
+    first_row: int
+    end_row: int
+    tiles: int
+    failed_tiles: int
+    resumed_rows: int
     seconds: float
     notes: tuple[str, ...]

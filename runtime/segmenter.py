@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kda_edge.errors import EngineError, KdaEdgeError, OutputError, UsageError
+from kda_edge.errors import EngineError
 from kda_edge.manifest import Manifest
-from kda_edge.predict import ArraySource, Engine, Progress, predict
-from kda_edge.tiles import TileGrid
+from kda_edge.predict import Engine, Progress
 
 from .engines import open_engine
-from .gdal import GDAL_ERRORS, gdal_session, one_line
-from .gsd import ground_sampling_m, gsd_note
-from .mapping import MapSummary, write_map
-from .outputs import output_paths, staged
-from .picture import write_picture
-from .polygons import PolygonSummary, write_polygons
-from .radiometry import with_values_mapped
-from .results import Prediction, SceneResult
-from .scene import Scene, open_scene
-
-OVERLAP_SHARE: Final = 4  # tiles overlap by a quarter of their side unless told otherwise; a choice, unmeasured
-
-_log = logging.getLogger(__name__)
+from .frame_reader import StreamOptions
+from .frame_sources import Frames, open_frames
+from .images import predict_image
+from .results import Prediction, SceneResult, ShardResult
+from .scene import Resample
+from .scene_run import Cancel, Model, Order, map_scene, map_shard
+from .shards import Shard
+from .shared_engine import SharedEngine
+from .stream import FrameStream
 
 
 class Segmenter:
-    """Finds landslides in images and scenes with one model. Prints nothing; logs to `kda_edge.runtime`.
+    """Finds landslides in images, scenes and video with one model. Prints nothing; logs to `kda_edge.runtime`.
+
+    Any number of threads may call one segmenter at once. The engine takes one call at a time, whatever the threads;
+    the work around it is shared by all.
 
     Attributes:
         manifest: what the model says of itself: pixels it takes, tile, threshold, accuracy.
@@ -50,7 +47,11 @@ class Segmenter:
             manifest: of the model behind the engine.
             notes: about the model on this engine, a sentence each; every scene's result carries them.
         """
-        self._engine: Engine | None = engine
+        self._engine = SharedEngine(engine)
+        self._engine_name = str(getattr(engine, "name", "custom"))
+        self._graph_sha256 = str(getattr(engine, "graph_sha256", ""))
+        self._best_batch = int(getattr(engine, "max_batch", None) or 1)
+        self._batch_invariant = bool(getattr(engine, "batch_invariant", True))
         self.manifest = manifest
         self.notes = notes
 
@@ -84,45 +85,49 @@ class Segmenter:
         self.close()
 
     def close(self) -> None:
-        """Let go of the model and what it holds on a device; the segmenter can't be used afterwards."""
-        close = getattr(self._engine, "close", None)
-        self._engine = None
-        if close is not None:
-            close()
+        """Let go of the model and what it holds on a device, once the calls that go on in other threads are over.
 
-    def predict(self, image: NDArray[Any]) -> Prediction:
+        The segmenter can't be used afterwards; closing twice is no error.
+
+        Raises:
+            UsageError: called from inside one of its own calls, such as from a progress callback.
+        """
+        self._engine.close()
+
+    def warm_up(self) -> float:
+        """Run the model once, so that the first image does not pay for what engines put off; return the seconds.
+
+        Raises:
+            EngineError: the engine failed.
+        """
+        contract, tile_px = self.manifest.input, self.manifest.tile_px
+        middle = sum(contract.value_range) / 2
+        return self.predict(np.full((tile_px, tile_px, 3), middle, contract.pixel_type)).seconds
+
+    def predict(
+        self, image: NDArray[Any], *, valid: NDArray[np.bool_] | None = None, overlap_px: int | None = None
+    ) -> Prediction:
         """Find landslides in an image in memory, tiled and blended as a scene would be.
 
         Args:
             image: (H, W, 3), the model's bands (red, green, blue) in its order, sides of 1 px or more, of the
-                manifest's pixel type (uint8 for the bundled student), every pixel valid.
+                manifest's pixel type (uint8 for the bundled student).
+            valid: (H, W), True where the image has data; None: everywhere. Where it is False, the probability is NaN
+                and the mask 255.
+            overlap_px: least overlap of neighbouring tiles; None is a quarter of a tile.
 
         Raises:
-            UsageError: wrong shape or pixel type, or a NaN or an infinity inside.
-            EngineError: the engine failed on a tile: there is no way to mark it here, so nothing is returned.
+            UsageError: wrong shape, pixel type, mask or overlap, or a NaN or an infinity where there should be data.
+            EngineError: the engine failed on a tile: half an answer would be taken for a whole one.
         """
-        contract, tile_px = self.manifest.input, self.manifest.tile_px
-        shape, dtype = np.shape(image), getattr(image, "dtype", None)
-        if len(shape) != 3 or shape[2] != 3 or 0 in shape:
-            raise UsageError(f"an image must be height x width x 3, not {' x '.join(map(str, shape)) or 'a number'}")
-        if dtype != np.dtype(contract.pixel_type):
-            raise UsageError(
-                f"the model takes {contract.pixel_type} pixels from {contract.value_range[0]:g} to "
-                f"{contract.value_range[1]:g}, not {dtype or type(image).__name__}; convert the image, scaled to these"
-            )
-        if not np.isfinite(image).all():
-            raise UsageError("the image holds NaN or infinity; fill them first, or use predict_scene, which masks them")
-        engine = with_values_mapped(self._opened(), contract, None)
-        grid = TileGrid(shape[0], shape[1], tile_px, tile_px // OVERLAP_SHARE)
-        bands = list(predict(ArraySource(image), grid, engine))
-        failures = [failure for band in bands for failure in band.failures]
-        if failures:
+        with self._engine.used() as engine:
+            prediction = predict_image(image, engine, self.manifest, valid=valid, overlap_px=overlap_px)
+        if prediction.failures:
             raise EngineError(
-                f"the engine failed on {len(failures)} of {len(grid)} tiles ({failures[0].reason}); "
-                "try again, or use predict_scene, which maps the rest"
+                f"the engine failed on {len(prediction.failures)} of {prediction.tiles} tiles "
+                f"({prediction.failures[0].reason}); try again, or use predict_scene, which maps the rest"
             )
-        probability = np.concatenate([band.probability for band in bands])
-        return Prediction(probability, (probability >= np.float32(self.manifest.threshold)).astype(np.uint8))
+        return prediction
 
     def predict_scene(
         self,
@@ -131,11 +136,21 @@ class Segmenter:
         *,
         bands: tuple[int, int, int] | None = None,
         value_range: tuple[float, float] | None = None,
+        resample: Resample = None,
+        any_gsd: bool = False,
         min_area: float = 0.0,
         overlap_px: int | None = None,
+        polygons: str = "geojson",
+        max_memory_bytes: int | None = None,
+        strict: bool = False,
+        restart: bool = False,
         progress: Progress | None = None,
+        cancel: Cancel | None = None,
     ) -> SceneResult:
         """Map the landslides of a raster file; write map, polygons and picture, all three or none.
+
+        Finished rows are recorded on disk, hidden beside the outputs. A run that was cut off, by whatever, goes on from
+        there when it is called again with the same scene, model, engine and settings, and ends with the same bytes.
 
         Args:
             path: of the scene.
@@ -143,91 +158,153 @@ class Segmenter:
             bands: 1-based numbers of the model's bands (red, green, blue), in its order; None asks the file.
             value_range: least and largest value that the scene can hold, mapped linearly onto the model's; None
                 demands the model's own pixel type.
+            resample: ground sampling distance to read the scene and make the map at, metres; `trained` is the nearest
+                that the model learned from; None is the scene's own.
+            any_gsd: map also a scene whose pixels are far finer or coarser than any that the model learned from.
             min_area: smaller polygons are left out, m2; pixels where the scene has no known place on Earth.
             overlap_px: least overlap of neighbouring tiles; None is a quarter of a tile.
-            progress: called with tiles done and tiles in all.
+            polygons: their format, `geojson` or `gpkg`.
+            max_memory_bytes: most memory that the process may take; None: what is fastest.
+            strict: stop at the first failed tile instead of marking it.
+            restart: forget what a run that was cut off has finished.
+            progress: called with tiles done and tiles in all, in the calling thread.
+            cancel: an event that another thread sets, or a function that says whether to stop; asked at each tile.
 
         Returns:
             What was written. Where `failed_tiles` is above 0 the map holds what is known: its qa band marks the rest.
 
         Raises:
-            SceneError: the scene can't be read, or is not what the model takes.
+            SceneError: the scene can't be read, is not what the model takes, or was changed while it was mapped.
             UsageError: an argument that can't be right.
-            EngineError: the engine answered not one tile.
-            OutputError: the outputs can't be written.
+            EngineError: the engine answered not one tile; with `strict`, a tile failed.
+            OutputError: the outputs can't be written, or another run is writing them.
+            JournalError: the rows recorded are of another scene, model, engine or setting.
+            Cancelled: `cancel` said so.
         """
-        if not 0 <= min_area < float("inf"):
-            raise UsageError(f"the least area must be 0 or more, not {min_area:g}")
-        scene_path, start = Path(path), time.perf_counter()
-        contract, tile_px = self.manifest.input, self.manifest.tile_px
-        final = output_paths(scene_path, None if out_dir is None else Path(out_dir))
-        engine = with_values_mapped(self._opened(), contract, value_range)
-        overlap_px = tile_px // OVERLAP_SHARE if overlap_px is None else overlap_px
-        with (
-            gdal_session(),
-            open_scene(scene_path, contract, bands=bands, value_range=value_range) as scene,
-            staged(final, scene_path) as hidden,
-        ):
-            summary = write_map(scene, engine, self.manifest, hidden.map, overlap_px=overlap_px, progress=progress)
-            with _as_output_error(hidden.map.parent):
-                polygons = write_polygons(hidden.map, hidden.polygons, min_area=min_area)
-                write_picture(scene_path, hidden.map, hidden.picture, bands=scene.bands)
-            notes = (*_notes(scene, self.manifest, summary, polygons, min_area), *self.notes)
-        _log.info("%s: mapped to %s", scene_path, final.map)
-        return SceneResult(
-            scene_path=scene_path,
-            map_path=final.map,
-            polygons_path=final.polygons,
-            picture_path=final.picture,
-            height_px=scene.height_px,
-            width_px=scene.width_px,
-            valid_px=summary.valid_px,
-            landslide_px=summary.landslide_px,
-            polygons=polygons.count,
-            area_m2=polygons.area_m2,
-            tiles=summary.tiles,
-            failed_tiles=summary.failed_tiles,
-            seconds=time.perf_counter() - start,
-            notes=notes,
+        order = Order(
+            path=Path(path),
+            out_dir=None if out_dir is None else Path(out_dir),
+            bands=bands,
+            value_range=value_range,
+            resample=resample,
+            any_gsd=any_gsd,
+            min_area=min_area,
+            overlap_px=overlap_px,
+            polygons=polygons,
+            max_memory_bytes=max_memory_bytes,
+            strict=strict,
+            restart=restart,
+            progress=progress,
+            cancel=cancel,
         )
+        with self._model() as model:
+            return map_scene(order, model)
 
-    def _opened(self) -> Engine:
-        if self._engine is None:
-            raise UsageError("the segmenter is closed; open it again with Segmenter.open")
-        return self._engine
+    def predict_shard(
+        self,
+        path: str | Path,
+        shard: Shard,
+        out_dir: str | Path | None = None,
+        *,
+        bands: tuple[int, int, int] | None = None,
+        value_range: tuple[float, float] | None = None,
+        resample: Resample = None,
+        any_gsd: bool = False,
+        overlap_px: int | None = None,
+        max_memory_bytes: int | None = None,
+        strict: bool = False,
+        restart: bool = False,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> ShardResult:
+        """Compute one share of a scene's rows, for `kda_edge.runtime.merge.merge_shards` to make a map of all.
 
+        Goes on where it was cut off and raises as `predict_scene` does. Each machine needs a whole copy of the scene.
 
-def _notes(
-    scene: Scene, manifest: Manifest, summary: MapSummary, polygons: PolygonSummary, min_area: float
-) -> Iterator[str]:
-    if summary.first_failure is not None:
-        yield (
-            f"{summary.failed_tiles} of {summary.tiles} tiles failed ({summary.first_failure.reason}); the map holds "
-            f"what is known, {summary.unknown_px} px are unknown, and qa bit 8 marks where"
+        Args:
+            path: of the scene.
+            shard: which share of how many.
+            out_dir: folder for the file of rows; None writes beside the scene.
+            bands: as in `predict_scene`, and so on.
+            value_range: the same for all shards.
+            resample: the same for all shards.
+            any_gsd: as in `predict_scene`.
+            overlap_px: the same for all shards.
+            max_memory_bytes: most memory that the process may take.
+            strict: stop at the first failed tile.
+            restart: forget what a run that was cut off has finished.
+            progress: called with tiles done and tiles in all, of those that touch these rows.
+            cancel: says whether to stop.
+        """
+        order = Order(
+            path=Path(path),
+            out_dir=None if out_dir is None else Path(out_dir),
+            bands=bands,
+            value_range=value_range,
+            resample=resample,
+            any_gsd=any_gsd,
+            overlap_px=overlap_px,
+            max_memory_bytes=max_memory_bytes,
+            strict=strict,
+            restart=restart,
+            progress=progress,
+            cancel=cancel,
         )
-    if scene.warnings:
-        yield f"part of the scene may be damaged, GDAL warned while it was read ({'; '.join(scene.warnings)})"
-    if summary.valid_px == 0:
-        yield "the scene has no valid pixel"
-    if polygons.area_m2 is None:
-        why = "has no CRS" if scene.crs is None or scene.transform is None else "lies where longitudes are not defined"
-        yield f"the scene {why}, so its polygons are in pixel coordinates"
-        if min_area > 0:
-            yield f"the least area {min_area:g} was counted in pixels"
-    note = gsd_note(
-        ground_sampling_m(scene.crs, scene.transform, scene.height_px, scene.width_px), manifest.input.gsd_m
-    )
-    if note is not None:
-        yield note
+        with self._model() as model:
+            return map_shard(order, shard, model)
 
+    def stream(
+        self,
+        frames: Frames,
+        *,
+        drop: bool | None = None,
+        every: int = 1,
+        max_side_px: int | None = None,
+        overlap_px: int | None = None,
+        reconnect_s: float = 30.0,
+        seconds: float = inf,
+        cancel: Cancel | None = None,
+    ) -> FrameStream:
+        """Find landslides in frames as they come; iterate over what is returned, and close it to stop.
 
-@contextmanager
-def _as_output_error(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except KdaEdgeError:
-        raise
-    except (*GDAL_ERRORS, OSError) as error:
-        raise OutputError(
-            f"polygons and picture can't be written to {folder} ({one_line(error)}); free some space there"
-        ) from error
+        Args:
+            frames: an iterable of arrays as `predict` takes them; a folder or a pattern (`shots/*.jpg`) of image files,
+                in the order in which people count; a video file; the number of a camera or its device; the address of
+                a stream such as `rtsp://host/path`.
+            drop: leave out frames for which newer ones came, so that the latency is bounded by the time of one frame.
+                None: of cameras and addresses, not of recordings and arrays. Arrays that may be dropped are asked for
+                by a thread of the stream, and copied.
+            every: look at each `every`-th frame only.
+            max_side_px: make frames smaller first, so that the longer side has at most so many pixels; the model then
+                sees coarser ground, so that this changes what it finds.
+            overlap_px: least overlap of neighbouring tiles; None is a quarter of a tile.
+            reconnect_s: how long to try to find a lost live source again; `math.inf` for ever.
+            seconds: end at this time of the recording, of live sources so long after the start.
+            cancel: an event that another thread sets, or a function that says whether to stop; asked at each frame.
+
+        Raises:
+            UsageError: an argument that can't be right; later, a frame that the model does not take.
+            VideoError: a source that can't be opened; later, one that can't be read, or was not found again.
+            EngineError: later: the engine answered no tile of a frame. Of single tiles, `FrameResult` tells.
+        """
+        options = StreamOptions(drop, every, max_side_px, reconnect_s, seconds, cancel)
+
+        def predict_frame(image: NDArray[Any]) -> Prediction:
+            with self._engine.used() as engine:
+                return predict_image(image, engine, self.manifest, overlap_px=overlap_px)
+
+        return FrameStream(open_frames(frames, self.manifest.input.bands, drop=drop), predict_frame, options)
+
+    @contextmanager
+    def _model(self) -> Iterator[Model]:
+        """Yield the model on its engine, held open."""
+        with self._engine.used() as engine:
+            yield Model(
+                engine,
+                self.manifest,
+                self._engine_name,
+                self._graph_sha256,
+                self.notes,
+                self._best_batch,
+                self._batch_invariant,
+            )
