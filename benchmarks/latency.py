@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -127,9 +128,17 @@ def latency(config: LatencyConfig) -> Result:
             models=[model_facts(artifact)],
             conditions={"before": before, "after": conditions(engine.name)},
             series=series,
-            notes=[*engine.notes, *notes],
+            notes=[*engine.notes, *split_notes(engine.max_batch, config.batches), *notes],
             steady=all(batch.timing.is_steady for batch in measured_by_batch.values()),
         )
+
+
+def split_notes(max_batch: int | None, batches: Sequence[int]) -> list[str]:
+    """Return a note where batches are larger than what an engine computes at once."""
+    large = [str(batch) for batch in batches if max_batch is not None and batch > max_batch]
+    if not large:
+        return []
+    return [f"this engine computes at most {max_batch} tile(s) at once: batches of {', '.join(large)} bring nothing"]
 
 
 def require_tile(tile_px: int | None, manifest: Manifest) -> None:

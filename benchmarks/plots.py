@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from kda_edge.errors import MissingDependency, OutputError
+from kda_edge.runtime.engine_choice import GPU_ENGINES
 from kda_edge.runtime.whole_files import why, write_whole
 
 from .result import Result
@@ -128,7 +129,7 @@ def heading(result: Result) -> str:
     """Return one line on what was measured, and on what."""
     model = result.models[0] if result.models else {"variant": "", "precision": "", "tile_px": ""}
     steady = "" if result.steady else ", NOT STEADY"
-    where = result.machine["gpu"] if result.settings.get("engine_used") != "cpu" else result.machine["processor"]
+    where = result.machine["gpu" if result.settings.get("engine_used") in GPU_ENGINES else "processor"]
     return (
         f"{model['variant']} {model['precision']}, tile {model['tile_px']} px, "
         f"{result.settings.get('engine_used', '')} on {where}{steady}"

@@ -22,6 +22,7 @@ import numpy as np
 
 from kda_edge.errors import MissingDependency
 from kda_edge.runtime.artifact import read_artifact
+from kda_edge.runtime.engine_choice import GPU_ENGINES
 from kda_edge.runtime.engine_onnxruntime import session_options
 from kda_edge.runtime.engines import OpenedEngine, open_engine
 from kda_edge.runtime.precision_choice import example_tiles
@@ -80,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     plan = TimingPlan(min_calls=30, warm_up_limit_s=options.limit / 3, limit_s=options.limit)
     with open_engine(options.model, engine=options.engine, allow_unverified=options.allow_unverified) as engine:
         timing = timed(engine, plan)
-        on_cpu = engine.name == "cpu"
+        on_cpu = engine.name not in GPU_ENGINES
         peaks = measured_peaks(int(machine()["cores"])) if on_cpu else None
         figures = figures_of(work, timing, engine.name, engine.manifest.precision, peaks=peaks, profile=profile)
         notes = list(engine.notes)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fake_time import EngineThatTakes, EngineThatTellsPhases, FakeClock, small_manifest
 
-from kda_edge.benchmarks.latency import LatencyConfig, measure_batches, require_tile
+from kda_edge.benchmarks.latency import LatencyConfig, measure_batches, require_tile, split_notes
 from kda_edge.benchmarks.latency_figures import BatchRun, figures_of
 from kda_edge.benchmarks.result import Figure
 from kda_edge.benchmarks.timing import TimingPlan
@@ -116,6 +116,12 @@ def test_images_are_prepared_as_those_of_a_scene_are() -> None:
 
     list(predict(ArraySource(image), TileGrid(64, 64, 64, 16), engine))
     assert np.array_equal(prepared([image], 64), seen[0])
+
+
+def test_batches_beyond_what_an_engine_computes_at_once_are_noted() -> None:
+    assert split_notes(None, (1, 64)) == []
+    assert split_notes(4, (1, 4)) == []
+    assert "batches of 8, 16 bring nothing" in split_notes(4, (4, 8, 16))[0]
 
 
 def test_a_tile_that_the_model_does_not_have_is_refused_with_what_to_do() -> None:
