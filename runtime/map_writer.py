@@ -125,9 +125,9 @@ class MapWriter:
         self._wait(0)
         assert self._next_row == self._scene.height_px
         self._begin(self._complete).result()
-        self._begin(self._verify).result()
+        self._begin(self.verify).result()
 
-    def _verify(self) -> None:
+    def verify(self) -> None:
         """Read the closed map back: a full disk shows late, at closing, and not every library says so.
 
         Raises:

@@ -77,7 +77,7 @@ def test_a_run_stopped_at_its_end_leaves_an_older_map_as_it_was(
     with pytest.raises(stop):
         Segmenter(lambda tiles: 1 - identity(tiles), make_manifest()).predict_scene(scene.path, progress=stopping)
     assert {path: path.read_bytes() for path in before} == before
-    assert len(leftovers()) == 3
+    assert len(leftovers()) == 4  # with the record of finished rows
 
 
 def test_only_what_dead_runs_of_this_scene_left_is_removed(scene: Any, make_manifest: Callable[..., Manifest]) -> None:
@@ -100,15 +100,16 @@ def test_only_what_dead_runs_of_this_scene_left_is_removed(scene: Any, make_mani
     assert [name for name in kept if not (folder / name).exists()] == []
 
 
-@pytest.mark.parametrize("limit_bytes", [0, 3000, 60_000])
+@pytest.mark.parametrize(("limit_bytes", "kept"), [(0, False), (3000, False), (60_000, True)])
 def test_a_full_disk_is_one_line_and_an_older_map_stays(
     tmp_path: Path,
     scene_at: Callable[..., Any],
     make_model: Callable[..., Path],
     leftovers: Callable[[], list[str]],
     limit_bytes: int,
+    kept: bool,
 ) -> None:
-    """No space for the first byte, for the blocks, for what is written at closing."""
+    """No space for the first byte, for the blocks, for what is written at closing; rows that had space are kept."""
     image = np.random.default_rng(0).integers(1, 256, (300, 300, 3), np.uint8)
     path = scene_at(tmp_path / "s.tif", image).path
     (tmp_path / "s_landslide.tif").write_bytes(b"older")
@@ -125,7 +126,8 @@ def test_a_full_disk_is_one_line_and_an_older_map_stays(
     assert "can't be written" in last
     assert "free some space" in last
     assert "Traceback" not in run.stderr
-    assert leftovers() == ["s_landslide.tif"]
+    assert ("rows are kept, run the same command again to go on" in last) == kept
+    assert leftovers() == [".s_landslide.journal"] * kept + ["s_landslide.tif"]
     assert (tmp_path / "s_landslide.tif").read_bytes() == b"older"
 
 
@@ -143,6 +145,11 @@ def test_a_disk_that_is_filling_up_is_seen_before_it_is_full(scene: Any, tmp_pat
 
 def test_a_map_that_does_not_hold_what_was_written_is_refused(scene: Any, tmp_path: Path) -> None:
     path = tmp_path / "map.tif"
+
+    def spoil() -> None:
+        with rasterio.open(path, "r+") as dataset:
+            dataset.write(np.array([[8]], np.uint8), 2, window=((69, 70), (89, 90)))
+
     with (
         gdal_session(),
         open_scene(scene.path, InputContract()) as source,
@@ -151,8 +158,7 @@ def test_a_map_that_does_not_hold_what_was_written_is_refused(scene: Any, tmp_pa
         writer.write(np.full((3, 70, 90), 7, np.uint8))
         writer.finish()
         writer.verify()
-        with rasterio.open(path, "r+") as dataset:
-            dataset.write(np.array([[8]], np.uint8), 2, window=((69, 70), (89, 90)))
+        spoil()
         with pytest.raises(OutputError, match="other bytes"):
             writer.verify()
 
