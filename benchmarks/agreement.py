@@ -61,7 +61,7 @@ def agreement_of(ours: Path, theirs: Path, *, tile_px: int, overlap_px: int) -> 
     our_valid, their_valid = our_class != NODATA_BYTE, their_class != NODATA_BYTE
     both = our_valid & their_valid
     steps = np.abs(our_probability.astype(np.int16) - their_probability.astype(np.int16))
-    alone = _alone(our_valid, tile_px, overlap_px) & both
+    alone = alone_in_one_tile(our_valid, tile_px, overlap_px) & both
     count = max(int(both.sum()), 1)
     return Agreement(
         alone_px=int(alone.sum()),
@@ -78,7 +78,7 @@ def _layers(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return classes, probability
 
 
-def _alone(valid: NDArray[np.bool_], tile_px: int, overlap_px: int) -> NDArray[np.bool_]:
+def alone_in_one_tile(valid: NDArray[np.bool_], tile_px: int, overlap_px: int) -> NDArray[np.bool_]:
     """Return the pixels that lie in one tile only, where that tile is whole and has data all over."""
     hits = np.zeros(valid.shape, np.uint8)
     whole = np.zeros(valid.shape, np.bool_)

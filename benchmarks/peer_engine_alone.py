@@ -41,7 +41,7 @@ class EngineAlone:
         self._batch, why = chosen_batch(self._engine, self._manifest.tile_px, task.batch)
         self.settings: Settings = {
             "engine": self._engine.name,
-            "threads": "as kda-infer",
+            "threads": "as kda-infer chooses",
             "batch": self._batch,
             "batch_choice": why,
             "tile_px": self._manifest.tile_px,

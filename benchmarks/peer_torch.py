@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from kda_edge.manifest import InputContract, Manifest
 from kda_edge.network import Network
 from kda_edge.student import Student
 
+from .batch_choice import CANDIDATES
 from .contest import MappingTask
 from .tile_loop import LoopPeer
 
@@ -88,27 +90,37 @@ class PublishedOrder(nn.Module):
         return torch.softmax(self.student.forward_plain(image), dim=1)[:, 1:]
 
 
-def open_torch(task: MappingTask, *, mode: str) -> LoopPeer:
+Compiler: TypeAlias = Callable[[nn.Module], Callable[[Tensor], Tensor]]
+
+
+def _compiled(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    compiled: Callable[[Tensor], Tensor] = torch.compile(module, dynamic=False)
+    return compiled
+
+
+def open_torch(task: MappingTask, *, mode: str, compiler: Compiler = _compiled) -> LoopPeer:
     """Open the checkpoint in PyTorch, driven by a straightforward rasterio loop.
 
     Args:
         task: what to do.
-        mode: one of `MODES`. `compile` is `torch.compile` with its defaults, for one fixed shape: a last batch that
-            is not full is filled up, so that nothing is compiled while the clock runs.
+        mode: one of `MODES`. `compile` is `torch.compile` with its defaults, for fixed shapes: a last batch that is not
+            full is filled up, so that nothing is compiled while the clock runs.
+        compiler: what stands for `torch.compile`.
 
     Raises:
         UsageError, CheckpointError: see `network_of`.
     """
     folded = FoldedOrder(network_of(task), task.model().manifest.input).eval()
-    compiled = torch.compile(folded, dynamic=False) if mode == "compile" else folded
-    batch = task.batch or 1
+    module = compiler(folded) if mode == "compile" else folded
+    sizes = CANDIDATES if task.batch is None else (task.batch,)
 
     def answer(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         asked = len(tiles)
-        if mode == "compile" and asked < batch:
-            tiles = np.concatenate([tiles, np.zeros((batch - asked, *tiles.shape[1:]), np.float32)])
+        if mode == "compile":
+            missing = next(size for size in sizes if size >= asked) - asked
+            tiles = np.concatenate([tiles, np.zeros((missing, *tiles.shape[1:]), np.float32)])
         with torch.inference_mode():
-            return np.asarray(compiled(torch.from_numpy(tiles)).numpy()[:asked])
+            return np.asarray(module(torch.from_numpy(tiles)).numpy()[:asked])
 
     engine = f"PyTorch {torch.__version__}, {mode}, float32, inference mode, folded head"
     return LoopPeer(task, answer, {"engine": engine})

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 from rasterio.enums import MaskFlags
+from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from kda_edge.errors import UsageError
@@ -35,8 +36,9 @@ def some_rows(scene_path: Path, rows: tuple[int, int], out_path: Path) -> Path:
         if scene.profile["tiled"]:
             kept |= {"blockxsize": scene.profile["blockxsize"], "blockysize": scene.profile["blockysize"]}
         window = Window(0, row0, scene.width, row1 - row0)
-        placed = {"crs": scene.crs, "transform": scene.window_transform(window)}
-        place = {} if scene.transform.is_identity else placed
+        at = scene.transform
+        moved = Affine(at.a, at.b, at.b * row0 + at.c, at.d, at.e, at.e * row0 + at.f)
+        place = {} if at.is_identity else {"crs": scene.crs, "transform": moved}
         with open_raster(
             out_path, "w", driver="GTiff", height=row1 - row0, compress="deflate", BIGTIFF="IF_SAFER", **kept, **place
         ) as part:
