@@ -18,6 +18,8 @@ from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import CRSError, NodataShadowWarning, NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.windows import Window
 
+from kda_edge.errors import UsageError
+
 # Whole rows are read once and written once, so the cache need only hold one row of blocks in flight. Unmeasured.
 CACHE_BYTES: Final = 32 * 2**20
 
@@ -58,33 +60,78 @@ def gdal_session() -> Iterator[None]:
 
     The cache's former bound is restored when the last of them leaves.
     """
-    with _cache, rasterio.Env(GTIFF_IGNORE_READ_ERRORS=False, GDAL_TIFF_INTERNAL_MASK=True):
+    with (
+        _cache,
+        rasterio.Env(GTIFF_IGNORE_READ_ERRORS=False, GDAL_ERROR_ON_LIBJPEG_WARNING=True, GDAL_TIFF_INTERNAL_MASK=True),
+    ):
         yield
 
 
-class _Listener(logging.Handler):
+class _Ear(logging.Filter):
+    """Hears what GDAL warns of in one thread; as a filter it is asked before a program's own handlers are."""
+
     def __init__(self, heard: list[str]) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__()
         self._heard, self._thread = heard, threading.get_ident()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        text = " ".join(record.getMessage().split())
-        if record.thread == self._thread and text not in self._heard and len(self._heard) < MOST_WARNINGS:
-            self._heard.append(text)
+    def filter(self, record: logging.LogRecord) -> bool:
+        if threading.get_ident() != self._thread:
+            return True  # for another thread's ear to hear
+        if record.levelno >= logging.WARNING:
+            text = " ".join(record.getMessage().split())
+            if text not in self._heard and len(self._heard) < MOST_WARNINGS:
+                self._heard.append(text)
+        return record.levelno >= _attention.level
+
+
+class _Attention:
+    """Has rasterio pass on GDAL's warnings while anybody listens, and the program get those alone that it asked for."""
+
+    def __init__(self) -> None:
+        self.log = logging.getLogger("rasterio._err")
+        self.level = logging.NOTSET  # that the program asked for
+        self._lock = threading.Lock()
+        self._listeners = 0
+        self._before = logging.NOTSET
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._listeners == 0:
+                self._before, self.level = self.log.level, self.log.getEffectiveLevel()
+                self.log.setLevel(min(self.level, logging.WARNING))
+            self._listeners += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._listeners -= 1
+            if self._listeners == 0:
+                self.log.setLevel(self._before)
+
+
+_attention: Final = _Attention()
 
 
 @contextmanager
 def listening(heard: list[str]) -> Iterator[None]:
     """Add to a list what GDAL warns of in this thread, each sentence once; rasterio tells it to its logger only.
 
-    A damaged JPEG block, for one, is a warning and some grey pixels, no error.
+    A damaged JPEG block, for one, is a warning and some grey pixels, no error. That is heard whatever level the
+    program has set for rasterio's loggers, and passed on to its handlers only from that level on.
+
+    Raises:
+        UsageError: the program has switched warnings off for all of its loggers; then damage could not be heard.
     """
-    listener, log = _Listener(heard), logging.getLogger("rasterio")
-    log.addHandler(listener)
-    try:
-        yield
-    finally:
-        log.removeHandler(listener)
+    if logging.root.manager.disable >= logging.WARNING:
+        raise UsageError(
+            "logging.disable keeps GDAL's warnings of damaged pixels from being heard; set a logger's level instead"
+        )
+    ear = _Ear(heard)
+    with _attention:
+        _attention.log.addFilter(ear)
+        try:
+            yield
+        finally:
+            _attention.log.removeFilter(ear)
 
 
 def open_raster(path: Path, mode: str = "r", **profile: Any) -> Any:

@@ -8,15 +8,15 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import numpy.typing as npt
-from rasterio.enums import Resampling
 from rasterio.features import shapes
 
 from kda_edge.errors import OutputError, SceneError
 
 from .gdal import GDAL_ERRORS, one_line, open_raster
-from .ground import Floats, Frame, Ground, locate
+from .ground import Floats, Ground, locate
 from .legend import AREA_SHARE, CASING, LANDSLIDE, NODATA, STRIP_PX, with_legend
-from .strips import strips
+from .picture_cells import NO_DATA, SLIDE, cells_of_map, colours_of_scene
+from .scene import Scene
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -24,51 +24,62 @@ ENLARGED_AT_MOST: Final = 8  # times; a scene of 100 px is shown at 800
 STRETCH_PERCENT: Final = (2.0, 98.0)  # of valid pixels, band by band, shown from black to white
 SMALL_PX: Final = 24  # landslides shorter than this in the picture get a fine line, so that they don't drown in it
 SMALL_PICTURE_PX: Final = 1000  # shorter pictures get fine lines only
-NO_DATA, GROUND, SLIDE = 0, 1, 2  # what a cell of the picture shows; the largest in it wins
+MOST_OUTLINES: Final = 20_000  # drawn one by one; of more, nobody could see one, and each costs time
+VALUES_STEP: Final = 2  # cells, along both sides, of which one is handed on
+PNG_LEVEL: Final = 3  # of 9; more work makes files hardly smaller
 _SHIFT: Final = 4  # binary digits behind the point in OpenCV's coordinates
 
 
-def write_picture(
-    scene_path: Path, map_path: Path, out_path: Path, *, bands: tuple[int, int, int], max_px: int = 1600
-) -> None:
+def write_picture(scene: Scene, map_path: Path, out_path: Path, *, max_px: int = 1600) -> npt.NDArray[Any]:
     """Draw a scene with its landslides tinted and outlined.
 
-    The rows and columns of the picture are those of the raster, as many ground metres to a pixel of the picture along
+    The rows and columns of the picture are those of the map, as many ground metres to a pixel of the picture along
     both; an arrow says where north is, if known. No landslide vanishes in a smaller picture: one pixel of it marks its
-    place. 8-bit scenes keep their colours, others are stretched for display. Pixels without data are light grey.
+    place. 8-bit scenes keep their colours, others are stretched for display. Pixels without data, and those that could
+    not be read, are light grey. Memory is that of the picture and a few blocks of the scene.
 
     Args:
-        scene_path: the scene.
+        scene: the scene, open, as it was mapped.
         map_path: its landslide map.
         out_path: the .png, replaced if it exists; what is there after an error is worthless.
-        bands: 1-based numbers of the scene's red, green and blue band.
         max_px: longest side of the picture; its legend needs 460 px of width all the same.
+
+    Returns:
+        The scene's colours before they are stretched, (N, 3): means of valid pixels here and there all over it.
 
     Raises:
         SceneError: the scene or the map can't be read.
         OutputError: the picture can't be written.
     """
+    located = locate(scene)
+    center = (scene.width_px / 2, scene.height_px / 2)
+    step_m = located.step_m(center) if isinstance(located, Ground) else None
+    size_hw = _size_hw(scene.height_px, scene.width_px, step_m, max_px)
     try:
-        with open_raster(scene_path) as scene, open_raster(map_path) as landslides:
-            located = locate(Frame.of(landslides))
-            center = (landslides.width / 2, landslides.height / 2)
-            step_m = located.step_m(center) if isinstance(located, Ground) else None
-            size_hw = _size_hw(landslides.height, landslides.width, step_m, max_px)
-            cells = _cells(landslides, size_hw)
-            image = _shown(scene, bands, size_hw, cells)
+        with open_raster(map_path) as landslides:
+            cells = cells_of_map(landslides, size_hw)
     except GDAL_ERRORS as error:
-        raise SceneError(f"{scene_path} can't be read for the picture ({one_line(error)}); copy it again") from error
-    _draw(image, cells == SLIDE)
+        raise SceneError(
+            f"{map_path} can't be read for the picture ({one_line(error)}); map the scene again"
+        ) from error
+    colours, valid, _ = colours_of_scene(scene, size_hw)
+    known = valid & (cells != NO_DATA)
+    sampled = np.s_[::VALUES_STEP, ::VALUES_STEP]
+    values = np.asarray(colours[sampled][known[sampled]])
+    image = _enlarged(_shown(colours, known, stretched=scene.pixel_type != np.uint8), size_hw)
+    slide = _enlarged(cells == SLIDE, size_hw)
+    _draw(image, slide)
     if step_m is not None:  # from metres a raster step to metres a picture step
-        step_m = step_m * [center[0] * 2 / size_hw[1], center[1] * 2 / size_hw[0]]
-    picture = with_legend(image, step_m, landslides=bool((cells == SLIDE).any()), nodata=bool((cells == NO_DATA).any()))
-    _, png = cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 6])
+        step_m = step_m * [scene.width_px / size_hw[1], scene.height_px / size_hw[0]]
+    picture = with_legend(image, step_m, landslides=bool(slide.any()), nodata=not known.all())
+    _, png = cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])
     try:
         out_path.write_bytes(png.tobytes())
     except OSError as error:
         raise OutputError(
             f"the picture can't be written to {out_path} ({one_line(error)}); free some space or choose another folder"
         ) from error
+    return values
 
 
 def _size_hw(height_px: int, width_px: int, step_m: Floats | None, max_px: int) -> tuple[int, int]:
@@ -82,51 +93,38 @@ def _size_hw(height_px: int, width_px: int, step_m: Floats | None, max_px: int) 
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _cells(landslides: Any, size_hw: tuple[int, int]) -> Bytes:
-    """Return what each cell of the picture shows, (H, W): `SLIDE` where any pixel in it is a landslide."""
-    meaning = np.full(256, GROUND, np.uint8)
-    meaning[1], meaning[255] = SLIDE, NO_DATA
-    rows, cols = _firsts(landslides.height, size_hw[0]), _firsts(landslides.width, size_hw[1])
-    cells = np.zeros((len(rows), len(cols)), np.uint8)
-    for window in strips(landslides):
-        strip = np.maximum.reduceat(meaning[landslides.read(1, window=window)], cols, axis=1)
-        cell = np.searchsorted(rows, np.arange(window.row_off, window.row_off + window.height), side="right") - 1
-        np.maximum.at(cells, cell, strip)
-    return _enlarged(cells, size_hw)
-
-
-def _firsts(source_px: int, shown_px: int) -> npt.NDArray[np.int64]:
-    """Return the first source pixel of each cell along one side; never more cells than source pixels."""
-    count = min(source_px, shown_px)
-    return np.arange(count) * source_px // count
-
-
 def _enlarged(cells: npt.NDArray[Any], size_hw: tuple[int, int]) -> npt.NDArray[Any]:
     """Repeat rows and columns, as evenly as can be, up to the size asked for."""
+    if cells.shape[:2] == size_hw:
+        return cells
     rows, cols = (np.arange(size) * count // size for size, count in zip(size_hw, cells.shape, strict=False))
     return np.asarray(cells[rows[:, None], cols])
 
 
-def _shown(scene: Any, bands: tuple[int, int, int], size_hw: tuple[int, int], cells: Bytes) -> Bytes:
-    """Return the scene as 8-bit colour, (H, W, 3), cells without data in light grey."""
-    read_hw = min(size_hw[0], scene.height), min(size_hw[1], scene.width)
-    bytes_only = all(scene.dtypes[band - 1] == "uint8" for band in bands)
-    read = scene.read(list(bands), out_shape=(3, *read_hw), resampling=Resampling.average)
-    image = _enlarged(read.transpose(1, 2, 0), size_hw)
-    known = (cells != NO_DATA) & np.isfinite(image).all(axis=2)
-    if not bytes_only and known.any():
-        low, high = np.percentile(image[known].astype(np.float64), STRETCH_PERCENT, axis=0)
-        image = np.clip((image - low) / np.maximum(high - low, np.finfo(np.float32).tiny) * 255, 0, 255)
-    return np.where(known[..., None], np.nan_to_num(image), NODATA).astype(np.uint8)
+def _shown(colours: npt.NDArray[Any], known: npt.NDArray[np.bool_], *, stretched: bool) -> Bytes:
+    """Return colours as 8-bit ones, (H, W, 3), unknown ones in light grey."""
+    image = np.empty(colours.shape, np.uint8)
+    for band in range(3):
+        values = colours[..., band]
+        if stretched and known.any():
+            low, high = np.percentile(values[known].astype(np.float64), STRETCH_PERCENT)
+            values = np.clip((values - low) / max(high - low, float(np.finfo(np.float32).tiny)) * 255, 0, 255)
+        image[..., band] = np.where(known, np.rint(values), NODATA[band])
+    return image
 
 
 def _draw(image: Bytes, slide: npt.NDArray[np.bool_]) -> None:
     """Tint and outline the landslides, in place; outlines run along the corners of the picture's cells."""
-    tinted = image[slide] * (1 - AREA_SHARE) + np.array(LANDSLIDE) * AREA_SHARE
-    image[slide] = np.rint(tinted).astype(np.uint8)
+    for band, color in enumerate(LANDSLIDE):
+        tint = np.rint(np.arange(256) * (1 - AREA_SHARE) + color * AREA_SHARE).astype(np.uint8)
+        image[..., band][slide] = tint[image[..., band][slide]]
+    mask = slide.astype(np.uint8)
+    if cv2.connectedComponents(mask, connectivity=4)[0] > MOST_OUTLINES:
+        image[slide & (cv2.erode(mask, np.ones((3, 3), np.uint8)) == 0)] = LANDSLIDE
+        return
     fine: list[npt.NDArray[np.int32]] = []
     bold: list[npt.NDArray[np.int32]] = []
-    for geometry, _ in shapes(slide.astype(np.uint8), mask=slide, connectivity=4):
+    for geometry, _ in shapes(mask, mask=slide, connectivity=4):
         # OpenCV counts from the centre of a pixel
         rings = [np.rint((np.array(ring) - 0.5) * 2**_SHIFT).astype(np.int32) for ring in geometry["coordinates"]]
         small = np.ptp(rings[0], axis=0).max() < SMALL_PX * 2**_SHIFT

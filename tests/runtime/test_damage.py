@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import logging
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,8 @@ import pytest
 import rasterio
 
 from kda_edge.errors import SceneError
-from kda_edge.manifest import InputContract, Manifest
-from kda_edge.runtime import Segmenter
-from kda_edge.runtime.gdal import CACHE_BYTES, MOST_WARNINGS, gdal_session, listening
+from kda_edge.manifest import InputContract
+from kda_edge.runtime.gdal import CACHE_BYTES, gdal_session
 from kda_edge.runtime.scene import open_scene
 
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -61,58 +58,6 @@ def test_a_file_cut_short_is_found_by_its_header_before_any_work(tmp_path: Path,
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(SceneError, match="ends after"), gdal_session(), open_scene(path, InputContract()):
         pass
-
-
-@pytest.mark.parametrize("layout", ["deflate", "lzw by band"])
-def test_a_damaged_block_in_the_middle_names_its_rows(
-    tmp_path: Path, scene_at: Callable[..., Any], layout: str
-) -> None:
-    path = scene_at(tmp_path / "bad.tif", noise(), **LAYOUTS[layout]).path
-    content = bytearray(path.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 9000] = b"\xff" * 9000
-    path.write_bytes(bytes(content))
-    message = refusal(path)
-    assert "in rows" in message
-    assert "nothing was written" in message
-
-
-@pytest.mark.parametrize("kind", ["tif", "jpg"])
-def test_a_jpeg_block_that_ends_too_early_is_noted(
-    tmp_path: Path, scene_at: Callable[..., Any], make_manifest: Callable[..., Manifest], kind: str
-) -> None:
-    """The decoder fills it with grey and only warns; so do we, but never in silence."""
-    path = tmp_path / f"bad.{kind}"
-    if kind == "tif":
-        scene_at(path, noise(), **LAYOUTS["jpeg"])
-    else:
-        scene_at(path, noise(), driver="JPEG", crs=None, transform=None)
-
-    def notes() -> tuple[str, ...]:
-        segmenter = Segmenter(lambda tiles: tiles[:, :1] / 255, make_manifest())
-        return segmenter.predict_scene(path, min_area=1e6).notes
-
-    assert not any("damaged" in note for note in notes())
-    content = bytearray(path.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 40] = b"\xff\xd9" * 20  # end of image, in the midst of a block
-    path.write_bytes(bytes(content))
-    (note,) = (note for note in notes() if "damaged" in note)
-    assert "premature end of data segment" in note
-    assert "\n" not in note
-
-
-def test_a_scene_hears_each_warning_of_its_own_thread_once_and_no_more_than_a_few() -> None:
-    heard: list[str] = []
-    log = logging.getLogger("rasterio._err")
-    with listening(heard):
-        other = threading.Thread(target=log.warning, args=("another scene's",))
-        other.start()
-        other.join()
-        for number in (1, 1, *range(2, 50)):
-            log.warning("block %d\nis damaged", number)
-    log.warning("too late")
-    assert heard == [f"block {number} is damaged" for number in range(1, MOST_WARNINGS + 1)]
 
 
 def test_a_mask_sidecar_that_can_not_be_read_is_not_passed_over(tmp_path: Path, scene_at: Callable[..., Any]) -> None:

@@ -18,11 +18,13 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
 from kda_edge.errors import OutputError, SceneError
+from kda_edge.manifest import InputContract
 from kda_edge.runtime import legend
-from kda_edge.runtime.gdal import open_raster
+from kda_edge.runtime.gdal import gdal_session, open_raster
 from kda_edge.runtime.ground import Frame, Ground, locate
 from kda_edge.runtime.legend import LANDSLIDE, NODATA, STRIP_PX, north, scale_bar
 from kda_edge.runtime.picture import write_picture
+from kda_edge.runtime.scene import open_scene
 
 UTM = "EPSG:32647"
 METRE = Affine(1, 0, 499_000, 0, -1, 3_000_000)
@@ -49,10 +51,17 @@ def write_pair(folder: Path, scene: NDArray[Any], classes: NDArray[np.uint8], **
     return scene_path, write_raster(folder / "scene_landslide.tif", layers, **georeference)
 
 
+def draw(
+    pair: tuple[Path, Path], out: Path, *, bands: tuple[int, int, int] = (1, 2, 3), **options: Any
+) -> NDArray[Any]:
+    with gdal_session(), open_scene(pair[0], InputContract(), bands=bands, value_range=(0, 1)) as scene:
+        return write_picture(scene, pair[1], out, **options)
+
+
 def picture(pair: tuple[Path, Path], **options: Any) -> NDArray[np.uint8]:
     """The picture as (H, W, 3) RGB, its legend included."""
     out = pair[0].with_suffix(".png")
-    write_picture(*pair, out, **{"bands": (1, 2, 3), **options})
+    draw(pair, out, **options)
     image = cv2.imread(str(out), cv2.IMREAD_COLOR)
     assert image is not None
     return np.asarray(image[..., ::-1], np.uint8)
@@ -69,7 +78,8 @@ def grey(shape_hw: tuple[int, int], value: int = 90) -> NDArray[np.uint8]:
 
 def test_an_8_bit_scene_without_landslides_is_shown_byte_for_byte(tmp_path: Path) -> None:
     scene = np.random.default_rng(0).integers(0, 256, (4, 700, 600), dtype="uint8")
-    shown = picture(write_pair(tmp_path, scene, np.zeros((700, 600), "uint8")), bands=(3, 1, 4), max_px=748)
+    pair = write_pair(tmp_path, scene, np.zeros((700, 600), "uint8"), alpha="unspecified")
+    shown = picture(pair, bands=(3, 1, 4), max_px=748)
     np.testing.assert_array_equal(shown[:-STRIP_PX], scene[[2, 0, 3]].transpose(1, 2, 0))
 
 
@@ -297,20 +307,22 @@ def test_a_damaged_scene_is_named(tmp_path: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     pair = write_pair(tmp_path, grey((8, 8)), np.zeros((8, 8), "uint8"))
     with pytest.raises(OutputError, match="no-such-folder"):
-        write_picture(*pair, tmp_path / "no-such-folder" / "p.png", bands=(1, 2, 3))
+        draw(pair, tmp_path / "no-such-folder" / "p.png")
 
 
 MEASURE = """
 import sys
 from pathlib import Path
-import rasterio
+from kda_edge.manifest import InputContract
+from kda_edge.runtime.gdal import gdal_session
 from kda_edge.runtime.picture import write_picture
+from kda_edge.runtime.scene import open_scene
 def peak_kb():  # getrusage would count the process that started this one
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
 before = peak_kb()
-with rasterio.Env(GDAL_CACHEMAX=32_000_000):
-    write_picture(Path(sys.argv[1]), Path(sys.argv[1]), Path(sys.argv[2]), bands=(1, 2, 3))
+with gdal_session(), open_scene(Path(sys.argv[1]), InputContract()) as scene:
+    write_picture(scene, Path(sys.argv[1]), Path(sys.argv[2]))
 print(peak_kb() - before)
 """
 

@@ -82,7 +82,7 @@ def test_every_kind_of_mask_tells_the_same_pixels(
     with gdal_session(), open_scene(file.path, contract) as scene:
         np.testing.assert_array_equal(scene.read(0, 40, 0, 60)[1], valid)
         np.testing.assert_array_equal(scene.read(5, 9, 7, 20)[1], valid[5:9, 7:20])
-        np.testing.assert_array_equal(scene.valid(10, 30), valid[10:30])
+        np.testing.assert_array_equal(scene.read(10, 30, 0, 60).valid, valid[10:30])
 
 
 def test_nodata_declared_as_nan_and_infinities_are_not_valid(tmp_path: Path, scene_at: Callable[..., Any]) -> None:
@@ -94,7 +94,7 @@ def test_nodata_declared_as_nan_and_infinities_are_not_valid(tmp_path: Path, sce
     for name, profile in (("tagged", {"nodata": float("nan")}), ("bare", {})):
         path = scene_at(tmp_path / f"{name}.tif", image, **profile).path
         with gdal_session(), open_scene(path, F32) as scene:
-            np.testing.assert_array_equal(scene.valid(0, 9), expected)
+            np.testing.assert_array_equal(scene.read(0, 9, 0, 9).valid, expected)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,6 @@ def test_nodata_that_differs_by_band_is_what_dataset_mask_says(
     )
     with gdal_session(), open_scene(path, U8) as scene, rasterio.open(path) as dataset:
         expected = dataset.dataset_mask() > 0
-        np.testing.assert_array_equal(scene.valid(0, 4), expected)
         np.testing.assert_array_equal(scene.read(0, 4, 0, 4)[1], expected)
     assert list(zip(*np.nonzero(~expected), strict=True)) == invalid
 
@@ -211,7 +210,6 @@ def test_a_nodata_value_beside_an_alpha_band_is_no_warning(tmp_path: Path, scene
     valid = np.random.default_rng(1).random((20, 20)) < 0.5
     path = scene_at(tmp_path / "s.tif", pixels(20, 20, 3), valid=valid, mask="alpha", nodata=0).path
     with gdal_session(), open_scene(path, U8) as scene:
-        np.testing.assert_array_equal(scene.valid(0, 20), valid)
         np.testing.assert_array_equal(scene.read(0, 20, 0, 20)[1], valid)
 
 
