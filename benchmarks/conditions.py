@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from typing import Any, Final
 from kda_edge.runtime.engine_choice import GPU_ENGINES
 
 from . import nvml
+from .tegrastats import one_sample
 
 GOVERNOR: Final = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 NVPMODEL: Final = "nvpmodel"
@@ -28,6 +30,9 @@ def conditions(engine: str) -> dict[str, Any]:
     mode = power_mode()
     if mode is not None:
         found["power_mode"] = mode
+    sample = one_sample()
+    if sample is not None:
+        found["tegrastats"] = dataclasses.asdict(sample)
     if engine in GPU_ENGINES:
         gpu = nvml.find_gpu()
         found["gpu"] = gpu.state() if isinstance(gpu, nvml.Gpu) else gpu

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from kda_edge.errors import UsageError
 from kda_edge.manifest import Manifest
 from kda_edge.predict import Engine
 from kda_edge.runtime.artifact import read_artifact
-from kda_edge.runtime.engine_choice import ENGINES
+from kda_edge.runtime.engine_choice import ENGINES, GPU_ENGINES
 from kda_edge.runtime.engines import open_engine
 
 from . import plots
@@ -119,7 +119,8 @@ def latency(config: LatencyConfig) -> Result:
         require_tile(config.tile_px, engine.manifest)
         runs = engine.runs if hasattr(engine.runs, "timed") else engine
         before = conditions(engine.name)
-        measured_by_batch = measure_batches(runs, engine.manifest, config)
+        on_gpu = engine.name in GPU_ENGINES
+        measured_by_batch = measure_batches(runs, engine.manifest, config, device=device_memory if on_gpu else None)
         figures, series, notes = figures_of(measured_by_batch, engine.manifest.tile_px, engine.name)
         return Result(
             benchmark="latency",
@@ -151,13 +152,26 @@ def require_tile(tile_px: int | None, manifest: Manifest) -> None:
 
 
 def measure_batches(
-    engine: Engine, manifest: Manifest, config: LatencyConfig, *, clock: Clock = time.perf_counter
+    engine: Engine,
+    manifest: Manifest,
+    config: LatencyConfig,
+    *,
+    device: Callable[[], tuple[str, float] | None] | None = None,
+    clock: Clock = time.perf_counter,
 ) -> dict[int, BatchRun]:
-    """Measure each batch, one after the other, with the same open engine."""
+    """Measure each batch, one after the other, with the same open engine.
+
+    Args:
+        engine: that is called.
+        manifest: of its model.
+        config: which batches, and for how long.
+        device: tells the memory on the device, as `device_memory`; None: the engine uses none.
+        clock: in seconds.
+    """
     found = {}
     for batch in config.batches:
         call = call_of(engine, example_images(manifest, batch), manifest.tile_px, clock=clock)
         told = reset_peak()
         timing = measured(call, config.plan, clock=clock)
-        found[batch] = BatchRun(timing, peak_rss_mb() if told else None, device_memory())
+        found[batch] = BatchRun(timing, peak_rss_mb() if told else None, None if device is None else device())
     return found

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from kda_edge.runtime.engine_choice import GPU_ENGINES
+
 from .percentiles import Interval, percentiles_of
 from .report import interval_text, number_text, table_of
 from .result import Figure, Result
@@ -62,7 +64,7 @@ def figures_of(
             figures.append(Figure(run.device[0], run.device[1], "MB", "lower", of, noise=MEMORY_NOISE))
         series[f"latency_ms batch {batch}"] = timing.samples_ms[-SERIES_KEPT:].tolist()
         notes += _notes(batch, run)
-    if any(run.device is None for run in runs.values()):
+    if engine in GPU_ENGINES and any(run.device is None for run in runs.values()):
         notes.append("memory on a device: nothing here tells it (no NVIDIA driver, or nvidia-ml-py is not installed)")
     return figures, series, notes
 
@@ -90,7 +92,8 @@ def latency_table(result: Result) -> str:
     batches = sorted({int(figure.of["batch"]) for figure in result.figures if "batch" in figure.of})
     phases = list(dict.fromkeys(f.name for f in result.figures if f.name.startswith("phase.")))
     engine = str(result.settings["engine_used"])
-    device = next((f.name for f in result.figures if f.name.startswith("memory.device")), "memory.device")
+    devices = list(dict.fromkeys(f.name for f in result.figures if f.name.startswith("memory.device")))
+    memory_names = ["memory.host_peak", *devices, "latency.calls"]
 
     def cell(name: str, batch: int, *, bounds: bool = False) -> str:
         figure = by_key.get((name, f"batch={batch}", f"engine={engine}"))
@@ -103,12 +106,12 @@ def latency_table(result: Result) -> str:
     for batch in batches:
         of_percentiles = [cell(f"latency.{name}", batch, bounds=True) for name in ("p50", "p90", "p95", "p99")]
         others = [cell(name, batch) for name in ("throughput.tiles", "throughput.mpx", *phases)]
-        memory = [cell(name, batch) for name in ("memory.host_peak", device, "latency.calls")]
+        memory = [cell(name, batch) for name in memory_names]
         noise = f"{by_key['latency.noise', f'batch={batch}', f'engine={engine}'].value:.1%}"
         rows.append((str(batch), *of_percentiles, *others, *memory, noise))
     header = ["batch", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "tiles/s", "Mpx/s"]
     header += [f"{phase.removeprefix('phase.')} ms" for phase in phases]
-    header += ["host MB", DEVICE_COLUMNS[device], "calls", "noise"]
+    header += ["host MB", *(DEVICE_COLUMNS[name] for name in devices), "calls", "noise"]
     model = result.models[0]
     title = f"{model['file']}: {model['variant']}, {model['precision']}, tile {model['tile_px']} px, engine {engine}"
     overhead = by_key[("timer.overhead",)].value

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from .nvml import Gpu, find_gpu
+from .tegrastats import TegraSample, one_sample
 
 PROC: Final = Path("/proc/self")
+MB_PER_MIB: Final = 1.048576  # tegrastats writes MB and means 1024 x 1024 bytes, as /proc/meminfo shows
 RESET_PEAK: Final = "5"  # what clear_refs takes to start the peak anew (proc_pid_clear_refs(5))
 
 
@@ -42,17 +44,26 @@ def _field_mb(proc: Path, name: str) -> float | None:
     return int(found[1]) * 1024 / 1e6 if found else None
 
 
-def device_memory(find: Callable[[], Gpu | str] = find_gpu) -> tuple[str, float] | None:
+def device_memory(
+    find: Callable[[], Gpu | str] = find_gpu, shared: Callable[[], TegraSample | None] = one_sample
+) -> tuple[str, float] | None:
     """Return the memory on the GPU, MB, and as which figure; None where nothing tells it.
 
     `memory.device` is that of this process. Where the driver does not tell it (in a container, on a Jetson), it is
-    `memory.device_of_all`: whatever is in use there, by whomever.
+    `memory.device_of_all`: whatever is in use there, by whomever; on a Jetson the memory that CPU and GPU share.
+
+    Args:
+        find: the GPU, or why there is none to ask.
+        shared: what a Jetson tells.
     """
     gpu = find()
-    if isinstance(gpu, str):
+    if not isinstance(gpu, str):
+        own, of_all = gpu.memory_mb(os.getpid()), gpu.memory_of_all_mb()
+        if own is not None:
+            return "memory.device", own
+        if of_all is not None:
+            return "memory.device_of_all", of_all
+    sample = shared()
+    if sample is None or sample.ram_used_mb is None:
         return None
-    own = gpu.memory_mb(os.getpid())
-    if own is not None:
-        return "memory.device", own
-    of_all = gpu.memory_of_all_mb()
-    return None if of_all is None else ("memory.device_of_all", of_all)
+    return "memory.device_of_all", sample.ram_used_mb * MB_PER_MIB

@@ -85,6 +85,8 @@ def run(options: argparse.Namespace) -> int:
         peaks = measured_peaks(int(machine()["cores"])) if on_cpu else None
         figures = figures_of(work, timing, engine.name, engine.manifest.precision, peaks=peaks, profile=profile)
         notes = list(engine.notes)
+        if on_cpu and engine.name != "cpu":
+            notes.append("the machine's arithmetic is that of ONNX Runtime in float32; another engine may pass it")
         if not on_cpu:
             notes.append("the peaks of a GPU are not measured; give its profile with --device to see a share of them")
         if work.least_bytes < plots.CACHED_BYTES and on_cpu:

@@ -9,6 +9,7 @@ Source: NVIDIA Jetson Linux Developer Guide, "tegrastats Utility" and "Jetson Or
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import threading
 import time
@@ -140,6 +141,19 @@ class Tegrastats:
                 self._newest, self._at_s = sample, self._clock()
                 self._first.set()
         self._first.set()
+
+
+def one_sample() -> TegraSample | None:
+    """Return one line of tegrastats; None where this is no Jetson, or it says nothing."""
+    if shutil.which(COMMAND) is None:
+        return None
+    try:
+        stats = Tegrastats()
+    except OSError:
+        return None
+    sample = stats.newest()
+    stats.close()
+    return sample
 
 
 def _started() -> tuple[Iterable[str], Callable[[], None]]:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kda_edge.benchmarks import energy
+from kda_edge.benchmarks.conditions import conditions
 from kda_edge.benchmarks.energy import Energy, Meter, energy_figures, energy_from, find_meters, gpu_meter, metering
 
 
@@ -164,6 +165,8 @@ def test_on_a_jetson_the_rail_of_the_whole_module_is_the_meter(
     command.write_text(JETSON.format(rails=rails))
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    recorded = conditions("cpu")["tegrastats"]
+    assert (recorded["gpu_load"], recorded["temperatures_c"]) == (0.61, {"tj": 48.5})
     meters, notes = find_meters("tensorrt")
     if name is None:
         assert not meters

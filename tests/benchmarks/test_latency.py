@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from fake_time import EngineThatTakes, EngineThatTellsPhases, FakeClock, small_manifest
 
+from kda_edge.benchmarks.facts import model_facts
 from kda_edge.benchmarks.latency import LatencyConfig, measure_batches, require_tile, split_notes
-from kda_edge.benchmarks.latency_figures import BatchRun, figures_of
-from kda_edge.benchmarks.result import Figure
+from kda_edge.benchmarks.latency_figures import BatchRun, figures_of, latency_table
+from kda_edge.benchmarks.result import Figure, Result
 from kda_edge.benchmarks.timing import TimingPlan
 from kda_edge.benchmarks.work import example_images, prepared
 from kda_edge.errors import UsageError
 from kda_edge.predict import ArraySource, predict
+from kda_edge.runtime.artifact import read_artifact
 from kda_edge.tiles import TileGrid
 
 READING_MS = 0.25
@@ -100,10 +102,26 @@ def test_a_drifting_engine_is_noted_with_its_noise() -> None:
 
 def test_memory_that_nobody_tells_is_said_and_no_figure() -> None:
     _, _, _, runs = measured_figures(repeat(8.0))
-    figures, _, notes = figures_of({1: BatchRun(runs[1].timing, None, None)}, 32, "fake", overhead_us=lambda: 0.0)
+    figures, _, notes = figures_of({1: BatchRun(runs[1].timing, None, None)}, 32, "cuda", overhead_us=lambda: 0.0)
     assert not any(f.name.startswith("memory") for f in figures)
     assert any("memory on a device" in note for note in notes)
     assert any("peak of the host's memory" in note for note in notes)
+    *_, on_cpu = figures_of({1: BatchRun(runs[1].timing, 100.0, None)}, 32, "cpu", overhead_us=lambda: 0.0)
+    assert not any("memory" in note for note in on_cpu)
+
+
+@pytest.mark.parametrize("name", ["memory.device", "memory.device_of_all"])
+def test_memory_on_a_device_is_told_as_whose_it_is(name: str) -> None:
+    _, _, _, runs = measured_figures(repeat(8.0))
+    run = {1: BatchRun(runs[1].timing, 100.0, (name, 512.0))}
+    figures, series, notes = figures_of(run, 32, "cuda", overhead_us=lambda: 0.0)
+    facts = model_facts(read_artifact())
+    result = Result(
+        "latency", {"engine_used": "cuda"}, figures, [facts], series=series, notes=notes, machine={}, versions={}
+    )
+    header = latency_table(result).splitlines()[2]
+    assert ("device MB, all programs" in header) == (name == "memory.device_of_all")
+    assert "device MB" in header
 
 
 def test_images_are_prepared_as_those_of_a_scene_are() -> None:

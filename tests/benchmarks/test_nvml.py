@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import os
 from types import SimpleNamespace
 from typing import Any
 
 import pynvml
 import pytest
 
+from kda_edge.benchmarks.memory import device_memory
 from kda_edge.benchmarks.nvml import CLOCK_REASONS, Gpu, find_gpu, reasons_from
+from kda_edge.benchmarks.tegrastats import TegraSample
 
 # What a call answers, as nvidia-ml-py returns it; `!` is an NVMLError of that number. Written from the NVML reference.
 RTX_3090 = """
@@ -74,6 +77,17 @@ def test_what_a_gpu_does_not_offer_is_missing_and_no_error() -> None:
     assert gpu.energy_j() is None
     assert gpu.is_throttled() is None
     assert gpu.memory_mb(1) is None
+
+
+def test_device_memory_is_this_process_then_everybodys_then_what_a_jetson_shares() -> None:
+    jetson = TegraSample({}, {}, ram_used_mb=1000)
+    mine = RTX_3090.replace("(42,", f"({os.getpid()},")
+    assert device_memory(lambda: replayed(mine), lambda: jetson) == ("memory.device", pytest.approx(1610.612736))
+    everybodys = ("memory.device_of_all", pytest.approx(3221.225472))
+    assert device_memory(lambda: replayed(RTX_3090), lambda: jetson) == everybodys
+    shared = ("memory.device_of_all", pytest.approx(1048.576))
+    assert device_memory(lambda: replayed(ORIN), lambda: jetson) == shared
+    assert device_memory(lambda: "no driver", lambda: None) is None
 
 
 def test_the_reasons_are_nvmls_bits_and_an_unknown_bit_is_told() -> None:
