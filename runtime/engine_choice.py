@@ -8,7 +8,8 @@ from typing import Final
 
 from kda_edge.errors import DeviceError, MissingDependency
 
-ENGINES: Final = ("auto", "cpu", "cuda", "ort-tensorrt", "tensorrt")
+ENGINES: Final = ("auto", "cpu", "openvino", "openvino-bf16", "cuda", "ort-tensorrt", "tensorrt")
+OPENVINO: Final = ("openvino", "openvino-bf16")
 GPU_ENGINES: Final = ("cuda", "ort-tensorrt", "tensorrt")
 PROVIDERS: Final = {"cpu": "cpu", "cuda": "cuda", "ort-tensorrt": "tensorrt"}  # those that are ONNX Runtime's
 
@@ -16,7 +17,10 @@ _log = logging.getLogger(__name__)
 
 
 def best_engine() -> str:
-    """Return the engine that `auto` stands for on this machine; why it is not TensorRT goes to the log."""
+    """Return `tensorrt` where `auto` stands for it on this machine, else `cpu`; why it is not TensorRT is logged.
+
+    Which engine a CPU's is depends on the model, see `engine_on_cpu.py`.
+    """
     if importlib.util.find_spec("tensorrt") is None:
         return "cpu"
     from .device_probe import probe

@@ -19,11 +19,11 @@ from kda_edge.errors import ArtifactError, EngineError, ProviderFellBack, UsageE
 from kda_edge.manifest import Manifest
 
 from .artifact import EXPORT
+from .cores import thread_count
 from .device_probe import Device, probe
 from .engine_cache import cache_folder
+from .ports import FLOAT, INPUT, OUTPUT, Port, require_ports
 
-INPUT: Final = "image"
-OUTPUT: Final = "probability"
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 TENSORRT: Final = "TensorrtExecutionProvider"
@@ -41,12 +41,16 @@ class OnnxRuntimeEngine:
     Attributes:
         manifest: what the file says of itself.
         provider: what runs it, one of `PROVIDERS`.
+        max_batch: most tiles a call; None: any number.
     """
 
-    def __init__(self, session: Any, manifest: Manifest, provider: str = "cpu") -> None:
+    def __init__(
+        self, session: Any, manifest: Manifest, provider: str = "cpu", *, max_batch: int | None = None
+    ) -> None:
         self._session = session
         self.manifest = manifest
         self.provider = provider
+        self.max_batch = max_batch
 
     def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probability of each tile's pixels.
@@ -67,11 +71,23 @@ class OnnxRuntimeEngine:
         self._session = None
 
 
-def session_options(ort: Any = onnxruntime) -> Any:
-    """Return how this project sets ONNX Runtime up: deterministic, and silent but for exceptions."""
+def session_options(ort: Any = onnxruntime, *, threads: int = 0, spinning: bool = False) -> Any:
+    """Return how this project sets ONNX Runtime up: deterministic, and silent but for exceptions.
+
+    Args:
+        ort: the module onnxruntime.
+        threads: on the CPU; 0 takes as many as suit this process (`cores.thread_count`).
+        spinning: threads that wait for work keep their cores busy, as is ONNX Runtime's default. Off: what reads,
+            blends and writes needs those cores, and so does a battery. What it gains or costs was not measured yet.
+
+    Raises:
+        UsageError: fewer threads than 0.
+    """
     options = ort.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY_RAISED
     options.use_deterministic_compute = True
+    options.intra_op_num_threads = thread_count(threads)
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     return options
 
 
@@ -80,6 +96,7 @@ def open_onnxruntime(
     manifest: Manifest,
     *,
     provider: str = "cpu",
+    threads: int = 0,
     ort: Any = onnxruntime,
     find_gpu: Callable[[], Device] = probe,
 ) -> OnnxRuntimeEngine:
@@ -89,11 +106,12 @@ def open_onnxruntime(
         path: of the `.onnx` file.
         manifest: what the file says of itself.
         provider: one of `PROVIDERS`.
+        threads: on the CPU; 0 takes as many as suit this process.
         ort: the module onnxruntime.
         find_gpu: raises `DeviceError` where there is none; asked for the GPU's providers alone.
 
     Raises:
-        UsageError: there is no such provider.
+        UsageError: there is no such provider, or fewer threads than 0.
         ArtifactError: no ONNX model, or not what its manifest says.
         DeviceError: there is no GPU or no driver.
         ProviderFellBack: ONNX Runtime would run the model without the provider.
@@ -104,8 +122,9 @@ def open_onnxruntime(
         find_gpu()
         _require_offered(provider, ort)
     chosen = [(name, _provider_options(name, manifest)) for name in PROVIDERS[provider]]
+    options = session_options(ort, threads=threads)
     try:
-        session = ort.InferenceSession(str(path), session_options(ort), providers=chosen, enable_fallback=0)
+        session = ort.InferenceSession(str(path), options, providers=chosen, enable_fallback=0)
     except Exception as error:  # the runtime's own classes share no public base
         raise ArtifactError(f"{path} is no ONNX model that can be opened ({_reason(error)}); {EXPORT}") from error
     session.disable_fallback()  # or a failure on the GPU is printed and the CPU goes on
@@ -115,10 +134,8 @@ def open_onnxruntime(
             f"install {LIBRARIES[provider]} in the versions that this onnxruntime-gpu was built for "
             "(https://onnxruntime.ai/docs/execution-providers), or use --engine cpu"
         )
-    tile_px = manifest.tile_px
-    _require_port(path, "input", session.get_inputs(), INPUT, (3, tile_px, tile_px))
-    _require_port(path, "output", session.get_outputs(), OUTPUT, (1, tile_px, tile_px))
-    return OnnxRuntimeEngine(session, manifest, provider)
+    max_batch = require_ports(path, manifest, _ports(session.get_inputs()), _ports(session.get_outputs()))
+    return OnnxRuntimeEngine(session, manifest, provider, max_batch=max_batch)
 
 
 def _require_offered(provider: str, ort: Any) -> None:
@@ -148,19 +165,8 @@ def _provider_options(name: str, manifest: Manifest) -> dict[str, str]:
     return options | {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(kept)}
 
 
-def _require_port(path: Path, role: str, ports: list[Any], name: str, shape: tuple[int, int, int]) -> None:
-    """Hold the graph to what its manifest says; a size that the graph leaves open is checked with every tile."""
-    found = [(port.name, port.type, tuple(port.shape)) for port in ports]
-    if len(found) == 1 and found[0][:2] == (name, "tensor(float)") and len(found[0][2]) == 4:
-        batch, *rest = found[0][2]
-        open_batch = not isinstance(batch, int) or batch == 1
-        if open_batch and all(not isinstance(a, int) or a == b for a, b in zip(rest, shape, strict=True)):
-            return
-    ports_found = ", ".join(f"{n} {kind} {list(s)}" for n, kind, s in found)
-    raise ArtifactError(
-        f"{path} has the {role} {ports_found} where its manifest asks for {name} tensor(float) "
-        f"[N, {', '.join(map(str, shape))}]; {EXPORT}"
-    )
+def _ports(found: list[Any]) -> list[Port]:
+    return [Port(port.name, FLOAT if port.type == "tensor(float)" else port.type, port.shape) for port in found]
 
 
 def _reason(error: Exception) -> str:

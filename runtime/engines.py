@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,14 @@ from kda_edge.errors import UsageError
 from kda_edge.manifest import Manifest
 
 from .artifact import Artifact, read_artifact
-from .engine_choice import ENGINES, GPU_ENGINES, PROVIDERS, best_engine
+from .engine_choice import ENGINES, GPU_ENGINES, OPENVINO, PROVIDERS, best_engine
+from .engine_on_cpu import CpuEngines, open_agreeing, open_fastest
 from .engine_onnxruntime import open_onnxruntime
+
+# Measured by tests/runtime/test_batch_invariance.py. OpenVINO runs a batch tile by tile; in bfloat16 its answers differ
+# between one thread and several.
+INVARIANT: Final = ("cpu", "openvino")
+MEASURED_ON: Final = "x86_64"
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +35,9 @@ class _Runs(Protocol):
 
     @property
     def manifest(self) -> Manifest: ...
+
+    @property
+    def max_batch(self) -> int | None: ...
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,28 @@ class OpenedEngine:
     def manifest(self) -> Manifest:
         """What the file says of itself; where an INT8 model gave way to another, that of the other."""
         return self.runs.manifest
+
+    @property
+    def max_batch(self) -> int | None:
+        """Most tiles a call that bring anything; None: any number. More are no error where the graph takes them."""
+        return self.runs.max_batch
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether a tile's answer has the same bytes whatever tiles are in its batch, as far as that was measured.
+
+        Where it is False a map may depend on the batch, by one step of 1/254 at most; batches of one tile help.
+        """
+        return self.name in OPENVINO or self._is_measured
+
+    @property
+    def thread_invariant(self) -> bool:
+        """Whether a tile's answer has the same bytes on any number of threads, as far as that was measured."""
+        return self._is_measured
+
+    @property
+    def _is_measured(self) -> bool:
+        return self.name in INVARIANT and platform.machine() == MEASURED_ON
 
     def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probability of each tile's pixels.
@@ -72,39 +104,56 @@ class OpenedEngine:
         self.close()
 
 
-def open_engine(model: Path | None = None, *, engine: str = "auto", allow_unverified: bool = False) -> OpenedEngine:
+def open_engine(
+    model: Path | None = None,
+    *,
+    engine: str = "auto",
+    allow_unverified: bool = False,
+    threads: int = 0,
+    on_cpu: CpuEngines | None = None,
+) -> OpenedEngine:
     """Open a model file, its manifest and certificate checked.
 
     Args:
         model: an `.onnx` file made by `kda-export`; None opens the bundled student.
-        engine: `cpu` (ONNX Runtime), `cuda` and `ort-tensorrt` (its GPU providers), `tensorrt` (an engine built on
-            this device, kept for the next time); `auto` is `tensorrt` where a GPU and the library are, else `cpu`.
+        engine: `cpu` (ONNX Runtime), `openvino` and `openvino-bf16` (OpenVINO in float32, and in bfloat16, which
+            answers otherwise), `cuda` and `ort-tensorrt` (ONNX Runtime's GPU providers), `tensorrt` (an engine built
+            on this device, kept for the next time); `auto` is `tensorrt` where a GPU and the library are, else the
+            faster of `openvino` and `cpu`, timed once on this machine; what was chosen is the answer's name.
         allow_unverified: open a model whose certificate is missing, fails or is of another graph, and say so.
+        threads: that the CPU's engines use; 0 takes as many as suit this process.
+        on_cpu: what there is for the CPU; None: what is installed.
 
     Raises:
-        UsageError: no such engine.
+        UsageError: no such engine, or fewer threads than 0.
         ArtifactError: no such file, no ONNX model, none of ours, or not what its manifest says.
         Unverified: the certificate is missing, fails, or is of another graph.
         ManifestError: the file's manifest does not fit its schema.
         MissingDependency: the engine's library is not installed.
-        DeviceError: the engine can't run on this device.
+        DeviceError: the engine can't run on this device, or answers otherwise than the certificate allows.
     """
     if engine not in ENGINES:
         raise UsageError(f"there is no engine {engine!r}; give one of {', '.join(ENGINES)}")
     artifact = read_artifact(model, allow_unverified=allow_unverified)
-    if engine == "auto":
-        engine = best_engine()
-    notes = tuple(_notes(artifact, engine))
+    chosen = best_engine() if engine == "auto" else engine
+    runs: _Runs
+    more: tuple[str, ...] = ()
+    if chosen == "tensorrt":
+        from .engine_tensorrt import open_tensorrt
+
+        built = open_tensorrt(artifact.path, artifact.manifest, artifact.graph_sha256)
+        runs, more = built, built.notes
+    elif chosen in OPENVINO:
+        runs, more = open_agreeing(artifact, chosen, threads=threads, around=on_cpu)
+    elif engine == "auto":
+        runs, chosen = open_fastest(artifact, threads=threads, around=on_cpu)
+    else:
+        runs = open_onnxruntime(artifact.path, artifact.manifest, provider=PROVIDERS[chosen], threads=threads)
+    notes = (*_notes(artifact, chosen), *more)
+    _log.info("%s: runs on %s", artifact.path, chosen)
     for note in notes:
         _log.info("%s: %s", artifact.path, note)
-    if engine in PROVIDERS:
-        return OpenedEngine(
-            open_onnxruntime(artifact.path, artifact.manifest, provider=PROVIDERS[engine]), engine, notes
-        )
-    from .engine_tensorrt import open_tensorrt
-
-    runs = open_tensorrt(artifact.path, artifact.manifest, artifact.graph_sha256)
-    return OpenedEngine(runs, engine, (*notes, *runs.notes))
+    return OpenedEngine(runs, chosen, notes)
 
 
 def _notes(artifact: Artifact, engine: str) -> list[str]:

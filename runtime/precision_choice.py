@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -72,23 +72,36 @@ def side_by_side(
     rounds: int = ROUNDS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[float, float]:
-    """Return the median times of one call of each, ms, run in turns so that a slow minute falls on both.
+    """Return the median times of one call of each of two engines, ms; see `in_turns`."""
+    first_ms, second_ms = in_turns((first, second), tiles, rounds=rounds, clock=clock)
+    return first_ms, second_ms
+
+
+def in_turns(
+    engines: Sequence[Engine],
+    tiles: NDArray[np.float32],
+    *,
+    rounds: int = ROUNDS,
+    warm_up: int = WARM_UP,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[float]:
+    """Return the median time of one call of each engine, ms, run in turns so that a slow minute falls on all.
 
     Args:
-        first: of the two engines.
-        second: of the two engines.
+        engines: two or more.
         tiles: that each call is given; copies to the device and back are in the time.
         rounds: counted runs of each.
+        warm_up: runs of each before those.
         clock: in seconds.
     """
-    times_ms: tuple[list[float], list[float]] = ([], [])
-    for done in range(WARM_UP + rounds):
-        for engine, mine_ms in zip((first, second), times_ms, strict=True):
+    times_ms: list[list[float]] = [[] for _ in engines]
+    for done in range(warm_up + rounds):
+        for engine, mine_ms in zip(engines, times_ms, strict=True):
             start = clock()
             engine(tiles)
-            if done >= WARM_UP:
+            if done >= warm_up:
                 mine_ms.append((clock() - start) * 1000.0)
-    return statistics.median(times_ms[0]), statistics.median(times_ms[1])
+    return [statistics.median(mine_ms) for mine_ms in times_ms]
 
 
 def is_worth_it(int8_ms: float, other_ms: float) -> bool:

@@ -18,11 +18,18 @@ from kda_edge.runtime.engine_onnxruntime import OnnxRuntimeEngine, open_onnxrunt
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
 
+class FakeOptions(SimpleNamespace):
+    """Session options that remember every entry."""
+
+    def add_session_config_entry(self, key: str, value: str) -> None:
+        setattr(self, key, value)
+
+
 class FakeOrt:
     """onnxruntime with providers that are listed, and those that it can load; the others it leaves out in silence."""
 
     __version__ = "1.99"
-    SessionOptions = SimpleNamespace
+    SessionOptions = FakeOptions
 
     def __init__(self, listed: tuple[str, ...], loads: tuple[str, ...], *, tile_px: int = 32) -> None:
         self.sessions: list[Any] = []
@@ -164,6 +171,20 @@ def test_sessions_are_deterministic_and_silent() -> None:
     assert options.use_deterministic_compute
     assert options.log_severity_level == 4
     assert session_options(FakeOrt((CPU,), (CPU,))).use_deterministic_compute
+
+
+@pytest.mark.parametrize("spinning", [False, True])
+def test_threads_that_wait_leave_their_cores_to_others_unless_told(spinning: bool) -> None:
+    found = session_options(spinning=True) if spinning else session_options()
+    assert found.get_session_config_entry("session.intra_op.allow_spinning") == str(int(spinning))
+
+
+def test_the_number_of_threads_reaches_the_session(make_manifest: Callable[..., Manifest]) -> None:
+    ort = FakeOrt((CPU,), (CPU,))
+    open_onnxruntime(Path("student.onnx"), make_manifest(), threads=3, ort=ort)
+    assert ort.sessions[0].options.intra_op_num_threads == 3
+    with pytest.raises(UsageError, match="threads"):
+        open_onnxruntime(Path("student.onnx"), make_manifest(), threads=-1, ort=ort)
 
 
 def test_the_real_one_opens_answers_and_closes(make_model: Callable[..., Path]) -> None:
