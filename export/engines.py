@@ -1,6 +1,10 @@
-"""What is compared, as engines: a student in PyTorch, and a graph in memory in ONNX Runtime."""
+"""What is compared, as engines: a student in PyTorch, and a graph in memory in the engines of a CPU."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeAlias
 
 import numpy as np
 import onnx
@@ -8,14 +12,17 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
-from kda_edge.errors import ExportError
+from kda_edge.errors import DeviceError, ExportError, MissingDependency
 from kda_edge.manifest import InputContract
 from kda_edge.network import Network
 from kda_edge.predict import Engine
 from kda_edge.runtime.engine_onnxruntime import session_options
+from kda_edge.runtime.engine_openvino import cpu_settings, load_openvino, reason_of
 
 from .lint import INPUT_NAME, OUTPUT_NAME
 from .to_onnx import raw_pixel_student
+
+ToEngine: TypeAlias = Callable[[onnx.ModelProto], Engine]
 
 
 def engine_from_graph(graph: onnx.ModelProto) -> Engine:
@@ -36,6 +43,38 @@ def engine_from_graph(graph: onnx.ModelProto) -> Engine:
         return np.asarray(answer, np.float32)
 
     return probability
+
+
+def openvino_engine_from_graph(graph: onnx.ModelProto) -> Engine:
+    """Return an engine for a graph without a manifest, set up as the runtime sets up OpenVINO: one tile at a time.
+
+    Raises:
+        MissingDependency, DeviceError: OpenVINO is not installed, too old, or can't be loaded.
+        ExportError: it refuses the graph.
+    """
+    ov = load_openvino()
+    core = ov.Core()
+    dims = [dim.dim_value for dim in graph.graph.input[0].type.tensor_type.shape.dim]
+    try:
+        model = core.read_model(graph.SerializeToString(), b"")
+        model.reshape([1, *dims[1:]])
+        compiled = core.compile_model(model, "CPU", cpu_settings())
+    except Exception as error:  # OpenVINO raises bare RuntimeError and worse
+        raise ExportError(f"OpenVINO {ov.__version__} refuses the graph: {reason_of(error)}") from error
+
+    def probability(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        answers = [compiled([tile[None]])[0] for tile in tiles]
+        return np.concatenate(answers).astype(np.float32, copy=False)
+
+    return probability
+
+
+def engines_on_cpu() -> dict[str, ToEngine]:
+    """Return what `kda-infer` may run a graph with on a CPU like this one, by name and version."""
+    found: dict[str, ToEngine] = {f"ONNX Runtime {ort.__version__}, CPU": engine_from_graph}
+    with suppress(MissingDependency, DeviceError):
+        found[f"OpenVINO {load_openvino().__version__}, CPU"] = openvino_engine_from_graph
+    return found
 
 
 def engine_from_student(student: Network, contract: InputContract) -> Engine:

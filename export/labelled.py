@@ -16,9 +16,9 @@ from kda_edge.manifest import InputContract
 from kda_edge.metrics import ConfusionCounts
 from kda_edge.predict import ArraySource, Engine, predict
 from kda_edge.runtime.gdal import GDAL_ERRORS, gdal_session, one_line, open_raster
+from kda_edge.runtime.images import OVERLAP_SHARE
 from kda_edge.runtime.radiometry import with_values_mapped
 from kda_edge.runtime.scene import open_scene
-from kda_edge.runtime.segmenter import OVERLAP_SHARE
 from kda_edge.tiles import TileGrid
 
 from .imagery import RASTER_SUFFIXES, read_undamaged

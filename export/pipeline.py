@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,21 +18,21 @@ from kda_edge.checkpoint import Checkpoint, read_checkpoint, weights_digest
 from kda_edge.errors import ExportError, UsageError
 from kda_edge.manifest import InputContract, Manifest
 from kda_edge.network import Network
-from kda_edge.predict import Engine
 from kda_edge.runtime.engine_choice import best_engine
 from kda_edge.runtime.engines import open_engine
 
 from .artifact import bytes_from_graph, require_writable, staged_file
 from .config import ExportConfig
-from .engines import engine_from_graph, engine_from_student
+from .engines import ToEngine, engine_from_graph, engine_from_student, engines_on_cpu
 from .gather_sampling import gathered
 from .imagery import example_tiles, imagery_tiles
 from .latency import latency_on_cpu
 from .lint import OPSET, require_clean
+from .ordered_sums import with_ordered_sums
 from .parity import Reference, measured_parity, worst_tile
 from .portable import portable_graph
 from .portable_check import require_same_answers
-from .precision import Log, Lowered, as_it_is, in_half, in_int8, unchanged
+from .precision import Log, Lowered, as_it_is, in_half, in_int8
 from .tiles import Tile, generated_tiles
 from .to_onnx import ExportedGraph, onnx_from_student
 from .verification import Verifier, require_fast
@@ -85,7 +85,8 @@ def export_checkpoint(
     config: ExportConfig,
     *,
     to_graph: Callable[[Network, InputContract, int], ExportedGraph] = onnx_from_student,
-    to_engine: Callable[[onnx.ModelProto], Engine] = engine_from_graph,
+    to_engine: ToEngine = engine_from_graph,
+    timed_on: Callable[[], Mapping[str, ToEngine]] = engines_on_cpu,
     log: Log = _log.info,
 ) -> ExportReport:
     """Export a checkpoint, verify the graph, and only then write the artifact.
@@ -94,6 +95,7 @@ def export_checkpoint(
         config: what is asked for.
         to_graph: makes the float32 graph of a student for a tile side in pixels.
         to_engine: opens a graph for verification.
+        timed_on: gives what may run a graph on the CPU, by name; INT8 for the CPU must be faster there.
         log: told of the steps that take long.
 
     Raises:
@@ -147,7 +149,7 @@ def export_checkpoint(
             **more,
         )
 
-    made, fallback = _made(config, float_graph, target, verifier, log)
+    made, fallback = _made(config, float_graph, target, verifier, log, timed_on=timed_on)
     require_clean(made.graph, target=LINT_TARGETS[target])
     if fallback is not None:
         notes = (*notes, LATENCY_LATER)
@@ -181,12 +183,22 @@ def export_checkpoint(
 
 
 def _made(
-    config: ExportConfig, graph: onnx.ModelProto, target: str, verifier: Verifier, log: Log
+    config: ExportConfig,
+    graph: onnx.ModelProto,
+    target: str,
+    verifier: Verifier,
+    log: Log,
+    *,
+    timed_on: Callable[[], Mapping[str, ToEngine]],
 ) -> tuple[Lowered, Lowered | None]:
     """Return the graph in the precision that is asked for, within its budgets, and what falls back for INT8."""
     budget = config.budget.of(config.precision)
-    # The passes of lower precision know the sampling positions by their GridSample, so it is written out behind them.
-    last = unchanged if config.gridsample else gathered
+
+    def last(lowered: onnx.ModelProto) -> onnx.ModelProto:
+        # The passes of lower precision know positions by their GridSample and sums by ReduceSum: written out last.
+        written = lowered if config.gridsample else gathered(lowered)
+        return written if target == "tensorrt" else with_ordered_sums(written)
+
     if config.precision == "fp32":
         return as_it_is(graph, verifier, budget, last=last), None
     if config.precision == "fp16":
@@ -194,9 +206,8 @@ def _made(
     made = in_int8(graph, verifier, budget, target=target, config=config.calibration, log=log, last=last)
     if target == "tensorrt":
         return made, in_half(graph, verifier, config.budget.of("fp16"), log=log, last=last)
-    latency = latency_on_cpu(
-        made.graph, last(graph), "fp32", verifier.reference.tiles[0], log=log, to_engine=verifier.to_engine
-    )
+    tile = verifier.reference.tiles[0]
+    latency = latency_on_cpu(made.graph, last(graph), "fp32", tile, log=log, engines=timed_on())
     require_fast(latency, budget, force=config.budget.force)
     forced = config.budget.force and latency.faster_by < config.budget.faster_by
     return replace(made, certificate=replace(made.certificate, latency=latency, forced=forced)), None

@@ -40,7 +40,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from kda_edge.errors import ExportError
 from kda_edge.manifest import InputContract, Manifest
-from kda_edge.runtime.segmenter import OVERLAP_SHARE
+from kda_edge.runtime.images import OVERLAP_SHARE
 
 from .lint import INPUT_NAME, OUTPUT_NAME
 

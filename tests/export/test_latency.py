@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 import pytest
@@ -36,13 +38,45 @@ def test_medians_are_of_alternating_runs_after_the_warm_up() -> None:
         return run
 
     graphs = onnx.ModelProto(producer_name="a"), onnx.ModelProto(producer_name="b")
-    found = latency_on_cpu(*graphs, "fp32", TILE, log=lambda _: None, to_engine=to_engine, clock=lambda: now_s[0])
+    engines = {"an engine 1.0": to_engine}
+    found = latency_on_cpu(*graphs, "fp32", TILE, log=lambda _: None, engines=engines, clock=lambda: now_s[0])
     assert order == ["a", "b"] * (WARM_UP + ROUNDS)
     assert (found.p50_ms, found.other_p50_ms) == (pytest.approx(4.0), pytest.approx(10.0))
     assert (found.rounds, found.other_precision) == (ROUNDS, "fp32")
     assert found.faster_by == pytest.approx(0.6)
-    assert "ONNX Runtime" in found.engine
+    assert found.engine == "an engine 1.0"
     assert found.processor
+
+
+@pytest.mark.parametrize(
+    ("int8_ms", "fp32_ms", "engine", "best_ms"),
+    [
+        ((4.0, 9.0), (10.0, 8.0), "A (fp32: B)", (4.0, 8.0)),
+        ((9.0, 4.0), (10.0, 8.0), "B", (4.0, 8.0)),
+        ((4.0, 9.0), (8.0, 10.0), "A", (4.0, 8.0)),
+    ],
+)
+def test_each_graph_is_timed_on_the_engine_that_is_the_fastest_for_it(
+    int8_ms: tuple[float, float], fp32_ms: tuple[float, float], engine: str, best_ms: tuple[float, float]
+) -> None:
+    now_s = [0.0]
+    takes_ms = {"A": (int8_ms[0], fp32_ms[0]), "B": (int8_ms[1], fp32_ms[1])}
+
+    def opening(name: str) -> Callable[[onnx.ModelProto], Engine]:
+        def to_engine(graph: onnx.ModelProto) -> Engine:
+            def run(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+                now_s[0] += takes_ms[name][graph.producer_name == "fp32"] / 1000
+                return tiles[:, :1]
+
+            return run
+
+        return to_engine
+
+    graphs = onnx.ModelProto(producer_name="int8"), onnx.ModelProto(producer_name="fp32")
+    engines = {name: opening(name) for name in takes_ms}
+    found = latency_on_cpu(*graphs, "fp32", TILE, log=lambda _: None, engines=engines, clock=lambda: now_s[0])
+    assert found.engine == engine
+    assert (found.p50_ms, found.other_p50_ms) == (pytest.approx(best_ms[0]), pytest.approx(best_ms[1]))
 
 
 @pytest.mark.parametrize(("p50_ms", "refused"), [(8.4, False), (8.6, True), (11.0, True)])

@@ -1,0 +1,105 @@
+"""A sum of a few maps has one order, whatever the threads and the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from numpy.typing import NDArray
+from onnx_graphs import parsed
+
+from kda_edge.export.config import BudgetConfig, ExportConfig
+from kda_edge.export.ordered_sums import MOST, with_ordered_sums
+from kda_edge.export.pipeline import ExportReport, export_checkpoint
+from kda_edge.export.to_onnx import ExportedGraph
+from kda_edge.runtime.engine_on_cpu import openvino_version
+from kda_edge.runtime.engine_onnxruntime import session_options
+from kda_edge.runtime.engines import open_engine
+
+
+def sum_graph(shape: str, axes: list[int], made: str, keepdims: int) -> onnx.ModelProto:
+    return parsed(
+        f"# decoder\ntotal = ReduceSum <keepdims = {keepdims}> (maps, axes)",
+        given=f"float{shape} maps",
+        made=f"float{made} total",
+        constants={"axes": np.array(axes, np.int64)},
+    )
+
+
+def answer(graph: onnx.ModelProto, maps: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
+    session = ort.InferenceSession(graph.SerializeToString(), session_options(threads=threads))
+    return np.asarray(session.run(None, {"maps": maps})[0], np.float32)
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize("axis", [1, -3])
+def test_the_addends_are_added_one_by_one_in_order(axis: int, keepdims: int) -> None:
+    made = "[n,1,5,7]" if keepdims else "[n,5,7]"
+    graph = with_ordered_sums(sum_graph("[n,4,5,7]", [axis], made, keepdims))
+    onnx.checker.check_model(graph, full_check=True)
+    maps = np.random.default_rng(0).normal(0, 1, (3, 4, 5, 7)).astype(np.float32)
+    expected = ((maps[:, 0] + maps[:, 1]) + maps[:, 2]) + maps[:, 3]
+    np.testing.assert_array_equal(answer(graph, maps), expected[:, None] if keepdims else expected)
+    assert not {tensor.name for tensor in graph.graph.initializer} & {"axes"}
+    names = [node.name for node in graph.graph.node]
+    assert len(set(names)) == len(names)
+    assert all(name.startswith("decoder/ReduceSum_0_") for name in names)
+
+
+def test_threads_and_batch_do_not_change_a_byte() -> None:
+    """ONNX Runtime's own ReduceSum of these maps changes from five threads on (1.32, a processor with AVX-512)."""
+    graph = with_ordered_sums(sum_graph("[n,4,8,64,64]", [1], "[n,8,64,64]", 0))
+    maps = np.random.default_rng(0).normal(0, 1, (3, 4, 8, 64, 64)).astype(np.float32)
+    expected = np.concatenate([answer(graph, one[None]) for one in maps])
+    for threads in (1, 5, 7, 16):
+        for batch in (1, 3):
+            found = [answer(graph, maps[i : i + batch], threads) for i in range(0, 3, batch)]
+            assert np.concatenate(found).tobytes() == expected.tobytes(), (threads, batch)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "made"),
+    [
+        (f"[n,{MOST + 1},5,7]", [1], "[n,5,7]"),
+        ("[n,4,5,7]", [0], "[4,5,7]"),
+        ("[n,4,5,7]", [1, 2], "[n,7]"),
+        ("[n,1,5,7]", [1], "[n,5,7]"),
+    ],
+    ids=["a long axis", "the batch", "two axes", "one addend"],
+)
+def test_other_sums_stay(shape: str, axes: list[int], made: str) -> None:
+    graph = sum_graph(shape, axes, made, 0)
+    assert with_ordered_sums(graph) == graph
+
+
+def test_an_artifact_for_a_cpu_has_no_short_sum_left_and_one_for_tensorrt_is_as_it_was(
+    graph: ExportedGraph, report: ExportReport, checkpoint_path: Path, tmp_path: Path
+) -> None:
+    assert report.manifest.target == "any"
+    written = onnx.load(report.artifact)
+    assert sum("ReduceSum_" in node.name for node in written.graph.node) > 4
+    assert not [node for node in written.graph.node if node.op_type == "ReduceSum"]
+    config = ExportConfig(
+        checkpoint_path, tmp_path / "out.onnx", precision="fp16", budget=BudgetConfig(iou_points=100.0)
+    )
+    half = export_checkpoint(config, to_graph=lambda *_: graph)
+    assert half.manifest.target == "tensorrt"
+    assert [node for node in onnx.load(half.artifact).graph.node if node.op_type == "ReduceSum"]
+
+
+@pytest.mark.parametrize("engine", ["cpu", "openvino"])
+def test_an_artifact_gives_the_same_bytes_on_any_number_of_threads(
+    engine: str, report: ExportReport, random_tiles: Callable[..., NDArray[np.float32]]
+) -> None:
+    if engine == "openvino" and not openvino_version():
+        pytest.skip("OpenVINO has no wheel for this platform")
+    tiles, found = random_tiles(3), set[bytes]()
+    for threads in (1, 2, 7, 16) if engine == "cpu" else (1, 7):
+        with open_engine(report.artifact, engine=engine, threads=threads) as opened:
+            found.add(opened(tiles).tobytes())
+            found.add(np.concatenate([opened(tile[None]) for tile in tiles]).tobytes())
+    assert len(found) == 1
