@@ -161,7 +161,7 @@ def _remove_stale(final: Path) -> None:
     pattern = re.compile(rf"\.{re.escape(final.stem)}\.(\d{{1,9}})-([0-9a-f]+)\.part\.")
     for path in list(final.parent.iterdir()):
         match = pattern.match(path.name)
-        if match and match[2] != _RUN and not _runs(int(match[1])):
+        if match and (int(match[1]), match[2]) != (os.getpid(), _RUN) and not _runs(int(match[1])):
             path.unlink(missing_ok=True)
 
 
