@@ -82,8 +82,9 @@ def alone_in_one_tile(valid: NDArray[np.bool_], tile_px: int, overlap_px: int) -
     """Return the pixels that lie in one tile only, where that tile is whole and has data all over."""
     hits = np.zeros(valid.shape, np.uint8)
     whole = np.zeros(valid.shape, np.bool_)
-    for row, col in TileGrid(*valid.shape, tile_px, overlap_px):
+    for row, col in TileGrid(valid.shape[0], valid.shape[1], tile_px, overlap_px):
         here = np.s_[row : row + tile_px, col : col + tile_px]
         hits[here] += np.minimum(1, 255 - hits[here]).astype(np.uint8)
         whole[here] |= valid[here].shape == (tile_px, tile_px) and bool(valid[here].all())
-    return (hits == 1) & whole
+    whole &= hits == 1
+    return whole

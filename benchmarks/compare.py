@@ -16,7 +16,6 @@ compared too: where they are not of the same network on the same tiles, the comm
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from typing import Any, Final
 
 from kda_edge.errors import EngineError, UsageError
 from kda_edge.runtime.artifact import Artifact
+from kda_edge.runtime.cores import usable_cores
 from kda_edge.runtime.engine_choice import ENGINES
 from kda_edge.runtime.gdal import gdal_session
 from kda_edge.runtime.scene import open_scene
@@ -34,7 +34,7 @@ from .bars import bars_of
 from .compare_result import comparison_result, comparison_table
 from .contest import MappingTask
 from .contest_process import ContestProcess, MeasuredLap, opened_contest
-from .contestants import OURS, PEERS
+from .contestants import OURS, PEERS, RUN_PYTORCH
 from .interleaved import Rounds, interleaved
 from .report import add_json_option, publish, require_json_path
 from .scene_part import some_rows, warm_up_scene
@@ -54,7 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--overlap", type=int, metavar="PX", help="least overlap of tiles (default: a quarter of a tile)")
     add("--rounds", type=int, default=ROUNDS, help=f"below {ROUNDS} there are no intervals (default: {ROUNDS})")
     add("--batch", type=int, metavar="N", help="tiles a call of the peers (default: the fastest for each)")
-    add("--threads", type=int, default=_cores(), metavar="N", help="of the peers (default: all cores that may be used)")
+    add(
+        "--threads",
+        type=int,
+        default=usable_cores(),
+        metavar="N",
+        help="of the peers (default: all cores that may be used)",
+    )
     add("--engine", choices=ENGINES, default="auto", help="of our own contestants")
     add("--allow-unverified", action="store_true", help="take models whose certificate is missing or does not hold")
     add("--require-bars", action="store_true", help="exit with 1 where a bar of this project is missed")
@@ -75,6 +81,9 @@ def run(options: argparse.Namespace) -> int:
         return compare_tiles(artifacts, options)
     if len(artifacts) == 1 and not options.against:
         raise UsageError("one artifact has nobody to be compared with; give another, or peers with --against")
+    on_torch = [peer for peer in options.against if peer in RUN_PYTORCH]
+    if on_torch and options.ckpt is None:
+        raise UsageError(f"{on_torch[0]} runs PyTorch and needs the artifact's checkpoint; give it with --ckpt")
     with tempfile.TemporaryDirectory(prefix="kda-bench-") as folder:
         return compare_scene(artifacts, options, Path(folder))
 
@@ -210,10 +219,6 @@ def _rows(text: str) -> tuple[int, int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no range of rows such as 2048:3328") from None
     return first, end
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _to_stderr(line: str) -> None:

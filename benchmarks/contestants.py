@@ -12,7 +12,8 @@ OURS: Final = "kda-infer"
 ENGINE_ALONE: Final = "engine-alone"
 MONAI: Final = "monai"
 ORT_LOOP: Final = "ort-loop"
-PEERS: Final = (ENGINE_ALONE, ORT_LOOP, "openvino", MONAI, "torch-eager", "torch-compile")
+RUN_PYTORCH: Final = (MONAI, "torch-eager", "torch-compile")
+PEERS: Final = (ENGINE_ALONE, ORT_LOOP, "openvino", *RUN_PYTORCH)
 
 
 def open_contestant(name: str, task: MappingTask) -> Contestant:

@@ -86,7 +86,7 @@ class MonaiPeer:
                 )
             assert isinstance(probability, torch.Tensor)
             write_plain_map(path, dataset, probability[0, 0].numpy(), valid, self._manifest.threshold)
-            tiles = len(TileGrid(*valid.shape, tile_px, self._task.overlap_px))
+            tiles = len(TileGrid(valid.shape[0], valid.shape[1], tile_px, self._task.overlap_px))
         return Lap(time.perf_counter() - start, tiles, path)
 
     def _try(self, tiles: NDArray[np.float32]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from kda_edge.runtime.engine_onnxruntime import INPUT, OUTPUT
+from kda_edge.runtime.ports import INPUT, OUTPUT
 
 from .contest import MappingTask
 from .tile_loop import LoopPeer

@@ -187,9 +187,8 @@ def _about(result: Result, notes: Sequence[str] | None = None) -> str:
     facts = result.machine
     where = f"{facts['cores']} cores of {facts['processor']} ({facts['instructions']}), GPU: {facts['gpu']}"
     lines = [f"{models + '; ' if models else ''}{where}; {software}; {result.created[:10]}."]
-    lines += ["**Not steady**: the machine was too restless for these figures to decide anything."] * (
-        not result.steady
-    )
+    if not result.steady:
+        lines.append("- **not steady**: the machine was too restless for these figures to decide anything")
     lines += [f"- {note}" for note in (result.notes if notes is None else notes)]
     return "\n".join([lines[0], *([""] if lines[1:] else []), *lines[1:]])
 

@@ -21,7 +21,7 @@ OTHER: Final = "other"
 
 # By phase: modules of the core and the runtime. A module that is missing here counts as `other`, which a test bounds.
 MODULES: Final[Mapping[str, tuple[str, ...]]] = {
-    "read": ("scene", "readers", "gdal", "scene_digest", "source", "radiometry", "resample"),
+    "read": ("scene", "readers", "gdal", "scene_digest", "scene_file", "source", "radiometry", "resample", "blocks"),
     "prepare": ("tile_stream", "nodata", "tiles"),
     "infer": (
         *("engines", "shared_engine", "engine_onnxruntime", "engine_openvino", "engine_tensorrt", "tensorrt_run"),
@@ -29,7 +29,7 @@ MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "blend": ("blend", "predict", "answers", "mapping", "qa"),
     "write": (
-        *("map_writer", "picture", "legend", "place", "outputs", "whole_files", "assembly", "strips"),
+        *("map_writer", "picture", "picture_cells", "legend", "place", "outputs", "whole_files", "assembly", "strips"),
         *("journal", "framed_file"),
     ),
     "vectorise": (

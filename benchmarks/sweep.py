@@ -127,7 +127,7 @@ def sweep_result(
     front = unbeaten(settings)
     figures = []
     for one in settings:
-        of = {"artifact": one.artifact, "engine": one.engine, "batch": one.batch}
+        of: dict[str, str | int] = {"artifact": one.artifact, "engine": one.engine, "batch": one.batch}
         figures.append(Figure("time_per_map", one.ms_per_mpx, "ms/Mpx", "lower", of))
         figures.append(Figure("latency.p50", one.p50_ms, "ms", "lower", of))
         figures.append(Figure("latency.p99", one.p99_ms, "ms", "lower", of))

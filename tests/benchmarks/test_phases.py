@@ -1,0 +1,85 @@
+"""Where the time goes, seen from outside, is where it went."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import pytest
+
+from kda_edge.benchmarks.busy_engine import BusyEngine
+from kda_edge.benchmarks.phases import MODULES, PhaseSampler
+
+ROOT = Path(__file__).parents[2]
+
+
+def reading(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def writing(seconds: float) -> None:
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        sum(range(1000))
+
+
+def by_name(frame: FrameType) -> str | None:
+    walk: FrameType | None = frame
+    while walk is not None:
+        if walk.f_code.co_name in ("reading", "writing"):
+            return walk.f_code.co_name
+        walk = walk.f_back
+    return None
+
+
+def test_each_phase_gets_the_seconds_that_it_took_on_all_threads() -> None:
+    with PhaseSampler(by_name) as sampler:
+        other = threading.Thread(target=reading, args=(0.6,))
+        other.start()
+        writing(0.3)
+        reading(0.2)
+        other.join()
+    assert sampler.seconds["reading"] == pytest.approx(0.8, abs=0.15)
+    assert sampler.seconds["writing"] == pytest.approx(0.3, abs=0.1)
+
+
+def test_every_module_that_a_phase_names_is_in_the_core_or_the_runtime() -> None:
+    on_disk = {path.stem for room in ("kda_edge", "runtime") for path in (ROOT / room).glob("*.py")}
+    named = [module for modules in MODULES.values() for module in modules]
+    assert len(named) == len(set(named))
+    assert set(named) <= on_disk
+
+
+def test_an_engine_is_busy_while_any_call_is_under_way() -> None:
+    now = [0.0]
+    engine = BusyEngine(lambda tiles: tiles, clock=lambda: now[0])
+    engine.spans_s += [(0.0, 2.0), (1.0, 3.0), (5.0, 6.0), (5.2, 5.4)]
+    assert engine.busy_s == pytest.approx(4.0)
+    engine.forget()
+    assert engine.busy_s == 0.0
+
+    def fails(tiles: np.ndarray) -> np.ndarray:
+        now[0] += 2.5
+        raise RuntimeError("no")
+
+    failing = BusyEngine(fails, clock=lambda: now[0])
+    with pytest.raises(RuntimeError):
+        failing(np.zeros((3, 3, 8, 8), np.float32))
+    assert failing.busy_s == pytest.approx(2.5)
+    assert failing.tiles == 3
+
+
+def test_a_busy_engine_has_whatever_else_the_engine_has() -> None:
+    class Named:
+        name = "cpu"
+
+        def __call__(self, tiles: np.ndarray) -> np.ndarray:
+            return tiles[:, :1] * 2
+
+    engine = BusyEngine(Named())
+    assert engine.name == "cpu"
+    assert getattr(engine, "max_batch", None) is None
+    assert engine(np.ones((1, 3, 2, 2), np.float32)).sum() == 8
