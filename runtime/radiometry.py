@@ -45,14 +45,23 @@ class ValueMap:
 
 
 def with_values_mapped(engine: Engine, contract: InputContract, value_range: tuple[float, float] | None) -> Engine:
-    """Return the engine behind the value map that manifest and user declare.
+    """Return the engine behind the value map that manifest and user declare; itself where that changes no pixel.
 
     Raises:
         UsageError: an empty or infinite value_range.
     """
     value_map = ValueMap(value_range, contract.value_range)
+    if value_range is None and _holds_all(contract):
+        return engine
 
     def mapped(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         return engine(value_map(tiles))
 
     return mapped
+
+
+def _holds_all(contract: InputContract) -> bool:
+    """Whether every value of the model's pixel type lies in the range that it was trained on."""
+    kind = np.dtype(contract.pixel_type)
+    low, high = contract.value_range
+    return kind.kind in "iu" and low <= np.iinfo(kind).min and np.iinfo(kind).max <= high

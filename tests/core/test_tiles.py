@@ -79,3 +79,25 @@ def test_numbers_that_make_no_tiles_are_refused_in_one_line(numbers: tuple[int, 
     with pytest.raises(UsageError) as caught:
         TileGrid(*numbers)
     assert "\n" not in str(caught.value)
+
+
+@given(grids(), st.data())
+def test_a_part_of_a_scene_has_the_rows_of_tiles_that_touch_it_and_no_other(
+    grid: TileGrid, data: st.DataObject
+) -> None:
+    first = data.draw(st.integers(0, grid.height_px - 1))
+    end = data.draw(st.integers(first + 1, min(first + 3, grid.height_px)))
+    touching = [i for i, row in enumerate(grid.rows) if set(range(row, row + grid.tile_px)) & set(range(first, end))]
+    assert list(grid.tile_rows(first, end)) == touching
+
+
+@given(grids())
+def test_a_row_of_tiles_finishes_the_rows_that_no_later_one_touches(grid: TileGrid) -> None:
+    for index, row in enumerate(grid.rows):
+        later = [start for start in grid.rows if start > row]
+        assert grid.finished_at(index) == min(later, default=grid.height_px)
+
+
+def test_rows_that_a_scene_does_not_have_are_refused() -> None:
+    with pytest.raises(UsageError, match="has no rows 5 to 10"):
+        TileGrid(10, 10, 4).tile_rows(5, 11)

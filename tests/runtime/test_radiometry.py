@@ -53,3 +53,20 @@ def test_an_empty_or_endless_range_is_refused(value_range: tuple[float, float]) 
 def test_the_engine_behind_a_map_sees_mapped_tiles() -> None:
     engine = with_values_mapped(lambda tiles: tiles + 1, InputContract(value_range=(0, 100)), (0, 50))
     np.testing.assert_array_equal(engine(np.full((1, 3, 2, 2), 10, np.float32)), np.full((1, 3, 2, 2), 21, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("pixel_type", "value_range", "passes"),
+    [("uint8", (0, 255), True), ("uint8", (0, 254), False), ("uint16", (0, 65535), True), ("float32", (0, 1), False)],
+)
+def test_tiles_whose_every_value_the_model_knows_are_not_copied(
+    pixel_type: str, value_range: tuple[float, float], passes: bool
+) -> None:
+    def engine(tiles: np.ndarray) -> np.ndarray:
+        return tiles
+
+    contract = InputContract(pixel_type=pixel_type, value_range=value_range)
+    tiles = np.full((1, 3, 2, 2), value_range[1], np.float32)
+    mapped = with_values_mapped(engine, contract, None)
+    assert (mapped(tiles) is tiles) == passes
+    np.testing.assert_array_equal(mapped(tiles + 1000), tiles + 1000 if passes else tiles)
