@@ -70,7 +70,7 @@ def corners_of(path: Path, contract: InputContract, tile_px: int) -> list[tuple[
     Raises:
         SceneError: missing, no raster, or of other pixels than the contract's.
     """
-    with gdal_session(), open_scene(path, contract) as scene:
+    with gdal_session(), open_scene(path, contract, any_gsd=True) as scene:
         return list(TileGrid(scene.height_px, scene.width_px, tile_px))
 
 
@@ -80,7 +80,7 @@ def tile_at(path: Path, corner: tuple[int, int], contract: InputContract, tile_p
     Raises:
         SceneError: missing, no raster, damaged there, or of other pixels than the contract's.
     """
-    with gdal_session(), open_scene(path, contract) as scene:
+    with gdal_session(), open_scene(path, contract, any_gsd=True) as scene:
         return next(_cut(scene, [corner], contract, tile_px), None)
 
 
@@ -95,7 +95,7 @@ def example_tiles(contract: InputContract, tile_px: int) -> list[Tile]:
 
 
 def _scene_tiles(path: Path, contract: InputContract, tile_px: int, most: int) -> list[Tile]:
-    with gdal_session(), open_scene(path, contract) as scene:
+    with gdal_session(), open_scene(path, contract, any_gsd=True) as scene:
         corners = list(TileGrid(scene.height_px, scene.width_px, tile_px))
         return list(_cut(scene, _spread(corners, most), contract, tile_px))
 

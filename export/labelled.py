@@ -93,7 +93,7 @@ def read_labelled(item: LabelledImage, contract: InputContract) -> Pixels:
         SceneError: unreadable, not of the contract's pixels, of another size than its mask, or a mask of other values.
     """
     with gdal_session():
-        with open_scene(item.image, contract) as scene:
+        with open_scene(item.image, contract, any_gsd=True) as scene:
             image, valid = read_undamaged(scene, 0, scene.height_px, 0, scene.width_px)
         values = _layer(item.mask)
         judged = valid if item.valid is None else valid & (_layer(item.valid) != 0)

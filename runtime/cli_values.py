@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from typing import Literal
 
 from kda_edge.errors import UsageError
 
@@ -41,8 +42,10 @@ def area(text: str) -> float:
     return value
 
 
-def metres(text: str) -> float:
-    """Return a number above 0."""
+def metres(text: str) -> float | Literal["trained"]:
+    """Return a number above 0, or the word for the nearest that the model learned from."""
+    if text == "trained":
+        return "trained"
     try:
         value = float(text)
     except ValueError:

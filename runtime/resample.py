@@ -109,7 +109,7 @@ class Resampled:
         if not valid.all():
             planes = np.where(valid, planes, image.dtype.type(0))
             held = across.sums(down.sums(valid.astype(kind), -2))
-            enough = held > weight / 2
+            enough = held > weight * (0.5 + NOISE)  # half is half, however it was rounded
         total = across.sums(down.sums(planes.astype(kind), -2))
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = np.where(enough, total / held, 0)

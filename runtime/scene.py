@@ -164,7 +164,7 @@ def open_scene(
             height_px=source.height_px,
             width_px=source.width_px,
             crs=crs,
-            transform=transform if factor == 1 else transform * Affine.scale(factor),
+            transform=transform if factor == 1 else _scaled(transform, factor),
             bands=chosen,
             pixel_type=pixel_type,
             gsd_m=gsd_m,
@@ -175,6 +175,12 @@ def open_scene(
         )
     finally:
         (dataset if reader is None else reader).close()
+
+
+def _scaled(transform: Any, factor: float) -> Affine:
+    """Return the transform of pixels so many times as long, from the same upper left corner."""
+    a, b, c, d, e, f = transform[:6]
+    return Affine(a * factor, b * factor, c, d * factor, e * factor, f)
 
 
 def _grid(path: Path, found_m: float | None, resample: Resample, contract: InputContract) -> tuple[float | None, float]:
