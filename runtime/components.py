@@ -96,7 +96,11 @@ class ComponentStream:
             layers: class, probability and qa, (3, h, width).
         """
         for row in range(0, layers.shape[1], self._strip_rows):
-            yield self._strip(layers[:, row : row + self._strip_rows])
+            strip = layers[:, row : row + self._strip_rows]
+            if self._open or (strip[0] == LANDSLIDE).any():
+                yield self._strip(strip)
+            else:
+                self._rows += strip.shape[1]
 
     def finish(self) -> Components:
         """Return what the last row has left open."""
@@ -115,7 +119,7 @@ class ComponentStream:
         pairs = np.unique(np.stack([above[meet] - 1, self._above[meet] - 1 + count]), axis=1)
         root, root_of_open = np.split(_roots(count + len(self._open), pairs), [count])
         sums = np.zeros((len(_ADD), count), np.int64)
-        for whole, part, add in zip(sums, _sums(labels, count, layers), _ADD, strict=True):
+        for whole, part, add in zip(sums, _sums(slides, labels, count, layers), _ADD, strict=True):
             add.at(whole, root, part)
         for one, index in zip(self._open, root_of_open.tolist(), strict=True):
             for whole, part, add in zip(sums, one.sums, _ADD, strict=True):
@@ -158,11 +162,14 @@ def _complete(width_px: int, chosen: npt.NDArray[np.bool_], sums: Ints, corners:
     return Components(width_px, row * width_px + col, sums[:, index], ordered)
 
 
-def _sums(labels: Labels, count: int, layers: Bytes) -> Ints:
-    """Return the four sums of each label from 1 to count of a strip; labels have a row above and a margin more."""
-    rows, cols = np.nonzero(layers[0] == LANDSLIDE)
-    label = labels[rows + 1, cols + 1] - 1
-    value, flagged = layers[1, rows, cols], label[layers[2, rows, cols] != 0]
+def _sums(slides: Bytes, labels: Labels, count: int, layers: Bytes) -> Ints:
+    """Return the four sums of each label from 1 to count, of all rows but the first, which was summed before."""
+    stride = slides.shape[1]
+    at = np.flatnonzero(slides[1:].view(np.bool_)) + stride
+    label = labels.reshape(-1)[at] - 1
+    at -= stride + 1 + 2 * (at // stride - 1)  # without the first row and the margin
+    value = layers[1].reshape(-1)[at]
+    flagged = label[layers[2].reshape(-1)[at] != 0]
     top = np.zeros(count, np.uint8)
     np.maximum.at(top, label, value)
     total = np.bincount(label, weights=value, minlength=count)  # of whole numbers: exact in float64

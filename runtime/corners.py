@@ -85,7 +85,8 @@ def corners_of(slides: Bytes, labels: Labels, *, first_line: int) -> Corners:
     stride = slides.shape[1]
     sides = slides[:, :-1] ^ slides[:, 1:]  # 1 where an outline runs along the right side of a pixel
     up, down = sides[:-1], sides[1:]
-    at = np.flatnonzero((up ^ down) | (up & down & (slides[:-1, :-1] ^ slides[1:, :-1])))
+    turns = (up ^ down) | (up & down & (slides[:-1, :-1] ^ slides[1:, :-1]))
+    at = np.flatnonzero(turns.view(np.bool_))
     corner_of_four = at + at // (stride - 1)
     offsets = np.array([0, 1, stride, stride + 1])  # of the quadrants
     pixels = slides.reshape(-1)

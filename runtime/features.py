@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
 
 from .ground import Floats
 
+LONLAT: Final = "EPSG:4326"  # the coordinate system of features that have a place on Earth, longitude first
+DECIMALS: Final = 9  # of a degree that are kept: 0.1 mm; pixels are whole
 
-@dataclass(frozen=True)
-class Feature:
+
+class Feature(NamedTuple):
     """One landslide.
 
     Attributes:
@@ -20,7 +21,7 @@ class Feature:
         mean_probability: over its pixels, 0..1, four decimals.
         max_probability: over its pixels, 0..1, four decimals.
         qa_share: share of its pixels with any qa bit, 0..1, four decimals.
-        rings: closed, each (N, 2), the exterior first and counter-clockwise, holes clockwise.
+        rings: rounded as above, closed, each (N, 2), the exterior first and counter-clockwise, holes clockwise.
     """
 
     id: int

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from .features import Feature
+from .features import DECIMALS, LONLAT, Feature
 
 
 class GeoJson:
@@ -23,12 +23,12 @@ class GeoJson:
         self._file = path.open("w", encoding="utf-8")
         head = {"type": "FeatureCollection", "coordinate_system": coordinate_system, **facts}
         self._file.write(json.dumps(head)[:-1] + ', "features": [')
-        self._separator = "\n"
+        self._separator, self._decimals = "\n", DECIMALS if coordinate_system == LONLAT else 0
 
     def write(self, features: Iterable[Feature]) -> None:
         """Append features."""
         for feature in features:
-            self._file.write(self._separator + json.dumps(_members(feature), separators=(",", ":")))
+            self._file.write(self._separator + _text(feature, self._decimals))
             self._separator = ",\n"
 
     def finish(self) -> None:
@@ -41,17 +41,18 @@ class GeoJson:
         self._file.close()
 
 
-def _members(feature: Feature) -> dict[str, object]:
-    return {
-        "type": "Feature",
-        "id": feature.id,
-        "geometry": {"type": "Polygon", "coordinates": [ring.tolist() for ring in feature.rings]},
-        "properties": {
-            "id": feature.id,
-            "area_m2": feature.area_m2,
-            "area_px": feature.area_px,
-            "mean_probability": feature.mean_probability,
-            "max_probability": feature.max_probability,
-            "qa_share": feature.qa_share,
-        },
-    }
+def _text(feature: Feature, decimals: int) -> str:
+    rings = ",".join(_ring(ring.ravel().tolist(), decimals) for ring in feature.rings)
+    area = "null" if feature.area_m2 is None else repr(feature.area_m2)
+    return (
+        f'{{"type":"Feature","id":{feature.id},"geometry":{{"type":"Polygon","coordinates":[{rings}]}},'
+        f'"properties":{{"id":{feature.id},"area_m2":{area},"area_px":{feature.area_px},'
+        f'"mean_probability":{feature.mean_probability!r},"max_probability":{feature.max_probability!r},'
+        f'"qa_share":{feature.qa_share!r}}}}}'
+    )
+
+
+def _ring(numbers: list[float], decimals: int) -> str:
+    """Return a ring's points; one format for all of them is twice as fast as the json module."""
+    point = f"[%.{decimals}f,%.{decimals}f]"
+    return "[" + ",".join([point] * (len(numbers) // 2)) % tuple(numbers) + "]"

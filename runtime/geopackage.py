@@ -9,15 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from .features import Feature
+from .features import LONLAT, Feature
 from .ground import Floats
 
 TABLE: Final = "landslides"
 LAST_CHANGE: Final = "1970-01-01T00:00:00.000Z"  # required, and equal maps give equal files: it says nothing
-LONLAT, PIXELS = 4326, -1  # spatial reference systems; -1 is any plane with unknown axes
+WGS84, PIXELS = 4326, -1  # spatial reference systems; -1 is any plane with unknown axes
 FAILURES: Final = (OSError, sqlite3.Error)
 
-_WGS84: Final = (
+_DEFINITION: Final = (
     'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563,AUTHORITY["EPSG","7030"]],'
     'AUTHORITY["EPSG","6326"]],PRIMEM["Greenwich",0,AUTHORITY["EPSG","8901"]],UNIT["degree",0.0174532925199433,'
     'AUTHORITY["EPSG","9122"]],AXIS["Latitude",NORTH],AXIS["Longitude",EAST],AUTHORITY["EPSG","4326"]]'
@@ -25,7 +25,7 @@ _WGS84: Final = (
 _SYSTEMS: Final = (
     ("Undefined Cartesian SRS", -1, "NONE", -1, "undefined", "undefined Cartesian coordinate reference system"),
     ("Undefined geographic SRS", 0, "NONE", 0, "undefined", "undefined geographic coordinate reference system"),
-    ("WGS 84 geodetic", LONLAT, "EPSG", LONLAT, _WGS84, "longitude and latitude, degrees, on the WGS 84 ellipsoid"),
+    ("WGS 84 geodetic", WGS84, "EPSG", WGS84, _DEFINITION, "longitude and latitude, degrees, on the WGS 84 ellipsoid"),
 )
 # A file without a rollback journal is no loss: one that was not finished is thrown away.
 _PRAGMAS: Final = (
@@ -71,12 +71,12 @@ class GeoPackage:
 
         Args:
             path: replaced if it exists.
-            coordinate_system: what the coordinates are; EPSG:4326, or pixels and why.
+            coordinate_system: what the coordinates are; LONLAT, or pixels and why.
             facts: what else is known of the map; both are kept, as JSON, in the layer's description.
         """
         path.unlink(missing_ok=True)
         self._description = json.dumps({"coordinate_system": coordinate_system, **facts})
-        self._system = LONLAT if coordinate_system == f"EPSG:{LONLAT}" else PIXELS
+        self._system = WGS84 if coordinate_system == LONLAT else PIXELS
         self._bounds: tuple[float, float, float, float] | None = None  # least and largest x, least and largest y
         self._base = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         for pragma in _PRAGMAS:

@@ -162,6 +162,6 @@ def _lonlat(transform: Any, crs: CRS, colrow: npt.NDArray[Any]) -> Floats:
 def _transformed(source: CRS, target: CRS, x: Floats, y: Floats) -> Floats:
     result = np.empty((2, len(x)))
     for first in range(0, len(x), _CHUNK):
-        part = slice(first, first + _CHUNK)
-        result[:, part] = rasterio.warp.transform(source, target, x[part], y[part])
+        part = slice(first, first + _CHUNK)  # as lists: rasterio takes numbers out of arrays more slowly
+        result[:, part] = rasterio.warp.transform(source, target, x[part].tolist(), y[part].tolist())
     return result

@@ -15,6 +15,7 @@ degrees.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,20 +26,18 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from kda_edge.errors import OutputError, SceneError, UsageError
+from kda_edge.errors import OutputError, UsageError
 
 from .components import Components, ComponentStream
-from .features import Feature, FeatureFile
-from .gdal import GDAL_ERRORS, one_line, open_raster
+from .features import DECIMALS, LONLAT, Feature, FeatureFile
+from .gdal import GDAL_ERRORS, one_line
 from .geojson import GeoJson
 from .geopackage import FAILURES, GeoPackage
-from .ground import Floats, Frame, Ground, Placed, locate
+from .ground import Floats, Ground, Placed, locate
 from .ground_outlines import drawn, wound
 from .outlines import Rings, rings_of
-from .strips import strips
 
 EDGE_PX: Final = 64  # longest straight edge written: at 30 m a pixel it strays less than 0.01 px from the raster's
-DECIMALS: Final = 9  # of a degree: 0.1 mm
 PROBABILITY_SCALE: Final = 254.0  # of the map's second band: 0..254 stands for 0..1
 FORMATS: Final[dict[str, Callable[[Path, str, Mapping[str, object]], FeatureFile]]] = {
     ".geojson": GeoJson,
@@ -89,7 +88,7 @@ class PolygonWriter:
         self._height_px, self._rows = placed.height_px, 0
         self._stream = ComponentStream(placed.width_px)
         self._count, self._area_m2, self._area_px = 0, 0.0, 0
-        system = "EPSG:4326" if isinstance(located, Ground) else f"pixel (column, row): {located.reason}"
+        system = LONLAT if isinstance(located, Ground) else f"pixel (column, row): {located.reason}"
         with _as_output_error(path):
             self._file: FeatureFile = FORMATS[path.suffix](path, system, facts or {})
 
@@ -144,31 +143,6 @@ class PolygonWriter:
             self._area_m2 += feature.area_m2 or 0.0
 
 
-def write_polygons(map_path: Path, out_path: Path, *, min_area: float = 0.0) -> PolygonSummary:
-    """Write the landslides of a finished map; see `PolygonWriter`.
-
-    Args:
-        map_path: the landslide map, bands class, probability and qa.
-        out_path: ends in .geojson or .gpkg, replaced if it exists; what is there after an error is worthless.
-        min_area: polygons below it are left out; m2, or pixels where there is no `area_m2`.
-
-    Raises:
-        UsageError: another ending, or `min_area` is below 0 or not a number.
-        SceneError: the map can't be read, or a polygon has no place on Earth.
-        OutputError: the file can't be written.
-    """
-    try:
-        with (
-            open_raster(map_path) as dataset,
-            PolygonWriter(out_path, Frame.of(dataset), facts=facts_of(dataset.tags()), min_area=min_area) as writer,
-        ):
-            for window in strips(dataset):
-                writer.add(dataset.read(window=window))
-            return writer.finish()
-    except GDAL_ERRORS as error:
-        raise SceneError(f"{map_path} can't be read back ({one_line(error)}); make the map again") from error
-
-
 def facts_of(tags: Mapping[str, str]) -> dict[str, object]:
     """Return what a map's tags say that its polygons' file says too: its model and its threshold."""
     facts: dict[str, object] = {name: tags[name] for name in ("model",) if name in tags}
@@ -184,14 +158,14 @@ def _features(components: Components, ground: Ground | None) -> Iterator[Feature
         rings = rings.with_points_every(EDGE_PX)
         points, square_metres = drawn(ground, rings)
         areas_m2 = [float(f"{area:.10g}") for area in square_metres.tolist()]
-    closed, ends = _closed(rings, np.round(points, DECIMALS))
+    closed, ends = _closed(rings, np.round(points, DECIMALS) + 0.0)  # no -0
     pixels, total, top, flagged = components.sums
     mean = np.round(total / (pixels * PROBABILITY_SCALE), 4).tolist()
     most = np.round(top / PROBABILITY_SCALE, 4).tolist()
     share = np.round(flagged / pixels, 4).tolist()
+    bounds = list(itertools.pairwise([0, *ends]))
     first_ring = 0
     for index, last_ring in enumerate(rings.ring_ends.tolist()):
-        spans = zip([0, *ends][first_ring:last_ring], ends[first_ring:last_ring], strict=True)
         yield Feature(
             id=int(components.first_pixel[index]) + 1,
             area_m2=None if areas_m2 is None else areas_m2[index],
@@ -199,7 +173,7 @@ def _features(components: Components, ground: Ground | None) -> Iterator[Feature
             mean_probability=mean[index],
             max_probability=most[index],
             qa_share=share[index],
-            rings=[closed[start:end] for start, end in spans],
+            rings=[closed[start:end] for start, end in bounds[first_ring:last_ring]],
         )
         first_ring = last_ring
 

@@ -24,17 +24,16 @@ from landslide_maps import (
     flood,
     layers_of,
     speckled,
-    write_map,
     written,
 )
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from kda_edge.errors import OutputError, SceneError, UsageError
+from kda_edge.errors import OutputError, UsageError
 from kda_edge.runtime.components import ComponentStream
 from kda_edge.runtime.ground import Frame
 from kda_edge.runtime.outlines import rings_of
-from kda_edge.runtime.polygons import PolygonSummary, PolygonWriter, write_polygons
+from kda_edge.runtime.polygons import PolygonSummary, PolygonWriter, facts_of
 
 
 def signed(ring: list[list[float]]) -> float:
@@ -124,7 +123,7 @@ def test_a_polygon_is_in_the_file_as_soon_as_it_has_ended(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=["north-up", "south-up", "rotated", "non-square", "mirrored"])
 def test_rings_are_closed_simple_and_wound_as_rfc_7946_says(tmp_path: Path, transform: Affine) -> None:
-    summary, collection = written(write_map(tmp_path / "m.tif", blobs((40, 50), seed=1), transform=transform))
+    summary, collection = written(tmp_path, blobs((40, 50), seed=1), transform=transform)
     assert collection["type"] == "FeatureCollection"
     assert "crs" not in collection
     assert collection["coordinate_system"] == "EPSG:4326"
@@ -146,9 +145,8 @@ def test_rings_are_closed_simple_and_wound_as_rfc_7946_says(tmp_path: Path, tran
 def test_min_area_is_in_square_metres_and_ids_do_not_depend_on_it(tmp_path: Path) -> None:
     classes = np.zeros((20, 20), "uint8")
     classes[1, 1:3] = classes[5:8, 5:8] = classes[15, 1] = 1  # 2, 9 and 1 pixels of 0.25 m2
-    path = write_map(tmp_path / "m.tif", classes)
-    everything, all_of_it = written(path)
-    some, part_of_it = written(path, min_area=0.4)
+    everything, all_of_it = written(tmp_path, classes)
+    some, part_of_it = written(tmp_path, classes, min_area=0.4)
     assert (everything.count, some.count, some.area_px) == (3, 2, 11)
     assert some.area_m2 == pytest.approx(11 * 0.25, rel=2e-3)
     assert {f["id"]: f["properties"]["area_px"] for f in all_of_it["features"]} == {22: 2, 106: 9, 302: 1}
@@ -158,42 +156,28 @@ def test_min_area_is_in_square_metres_and_ids_do_not_depend_on_it(tmp_path: Path
 def test_min_area_is_in_pixels_where_there_is_no_crs(tmp_path: Path) -> None:
     classes = np.zeros((20, 20), "uint8")
     classes[1, 1:3] = classes[5:8, 5:8] = 1
-    path = write_map(tmp_path / "m.tif", classes, crs=None, transform=Affine.identity())
-    assert written(path, min_area=9)[0] == PolygonSummary(count=1, area_m2=None, area_px=9)
+    assert written(tmp_path, classes, crs=None, min_area=9)[0] == PolygonSummary(count=1, area_m2=None, area_px=9)
 
 
 @pytest.mark.parametrize("min_area", [-1.0, math.nan])
 def test_a_least_area_that_cannot_be_is_refused(tmp_path: Path, min_area: float) -> None:
-    path = write_map(tmp_path / "m.tif", np.ones((2, 2), "uint8"))
     with pytest.raises(UsageError, match="least area"):
-        written(path, min_area=min_area)
+        written(tmp_path, np.ones((2, 2), "uint8"), min_area=min_area)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_map_without_landslides_gives_an_empty_collection(tmp_path: Path) -> None:
-    summary, collection = written(write_map(tmp_path / "m.tif", np.zeros((5, 5), "uint8")))
+    summary, collection = written(tmp_path, np.zeros((5, 5), "uint8"))
     assert summary == PolygonSummary(count=0, area_m2=0.0, area_px=0)
     assert collection["features"] == []
 
 
 def test_the_collection_carries_the_facts_of_the_map(tmp_path: Path) -> None:
-    tags = {"threshold": "0.45", "model": "nano"}
-    _, collection = written(write_map(tmp_path / "m.tif", np.ones((2, 2), "uint8"), tags=tags))
+    tags = {"threshold": "0.45", "model": "nano", "another": "left out"}
+    _, collection = written(tmp_path, np.ones((2, 2), "uint8"), facts=facts_of(tags))
     assert collection["threshold"] == 0.45
     assert collection["model"] == "nano"
-
-
-def test_a_file_that_is_no_raster_is_named(tmp_path: Path) -> None:
-    (tmp_path / "m.tif").write_bytes(b"not a raster")
-    with pytest.raises(SceneError, match=r"m\.tif"):
-        write_polygons(tmp_path / "m.tif", tmp_path / "m.geojson")
-
-
-def test_a_map_cut_short_is_named(tmp_path: Path) -> None:
-    path = write_map(tmp_path / "m.tif", blobs((600, 600), seed=4), compress="deflate")
-    with path.open("r+b") as file:
-        file.truncate(path.stat().st_size // 2)
-    with pytest.raises(SceneError, match=r"m\.tif"):
-        write_polygons(path, tmp_path / "m.geojson")
+    assert "another" not in collection
 
 
 @pytest.mark.parametrize("suffix", [".geojson", ".gpkg"])
@@ -216,7 +200,7 @@ def test_another_format_is_refused(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    path = write_map(tmp_path / "m.tif", np.ones((2, 2), "uint8"))
+@pytest.mark.parametrize("suffix", [".geojson", ".gpkg"])
+def test_a_missing_folder_is_named(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(OutputError, match="no-such-folder"):
-        write_polygons(path, tmp_path / "no-such-folder" / "m.geojson")
+        fed(tmp_path / "no-such-folder" / f"m{suffix}", layers_of(blobs((2, 2), seed=1)))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import rasterio.features
 import rasterio.warp
-from landslide_maps import NORTH_UP, ROTATED, TRANSFORMS, UTM, blobs, write_map, written
+from landslide_maps import NORTH_UP, ROTATED, TRANSFORMS, UTM, blobs, written
 from rasterio.transform import Affine
 
 from kda_edge.runtime.polygons import PolygonSummary
@@ -49,7 +49,7 @@ def pixel_corners(row: int, col: int) -> list[tuple[int, int]]:
 def test_polygons_lie_on_the_corners_of_their_pixels(tmp_path: Path, transform: Affine) -> None:
     classes = np.zeros((30, 40), "uint8")
     classes[4:14, 7:27] = 1  # the 10 x 20 px object that outlines through pixel centres shrink to 171 px2
-    _, collection = written(write_map(tmp_path / "m.tif", classes, transform=transform))
+    _, collection = written(tmp_path, classes, transform=transform)
     (feature,) = collection["features"]
     expected = set(lonlat_ring([(7, 4), (27, 4), (27, 14), (7, 14)], transform, UTM))
     assert len(feature["geometry"]["coordinates"]) == 1
@@ -75,7 +75,7 @@ def test_areas_of_polygons_add_up_to_the_geodesic_areas_of_their_pixels(
     tmp_path: Path, crs: str, transform: Affine
 ) -> None:
     classes = blobs((25, 35), seed=2)
-    summary, collection = written(write_map(tmp_path / "m.tif", classes, crs=crs, transform=transform))
+    summary, collection = written(tmp_path, classes, crs=crs, transform=transform)
     of_pixels = sum(
         geodesic_area_m2(lonlat_ring(pixel_corners(int(r), int(c)), transform, crs))
         for r, c in zip(*np.nonzero(classes == 1), strict=True)
@@ -89,10 +89,10 @@ def test_area_in_utm_is_the_planar_area_over_the_square_of_the_scale(tmp_path: P
     """On the central meridian the scale is 0.9996; 3 degrees away it is about 1.0007: planar areas are off by 0.2 %."""
     classes = np.ones((10, 10), "uint8")
     at_meridian = Affine(1, 0, 499_995, 0, -1, 3_000_000)
-    summary, _ = written(write_map(tmp_path / "a.tif", classes, transform=at_meridian))
+    summary, _ = written(tmp_path, classes, transform=at_meridian)
     assert summary.area_m2 == pytest.approx(100 / 0.9996**2, rel=1e-7)
     away = Affine(1, 0, 200_000, 0, -1, 1)
-    summary, _ = written(write_map(tmp_path / "b.tif", classes, transform=away))
+    summary, _ = written(tmp_path, classes, transform=away)
     radius_m = WGS84_A * math.sqrt(1 - E2)  # at the equator, the geometric mean of both radii of curvature
     scale = 0.9996 * (1 + (299_995 / 0.9996) ** 2 / (2 * radius_m**2) + (299_995 / 0.9996) ** 4 / (24 * radius_m**4))
     assert summary.area_m2 == pytest.approx(100 / scale**2, rel=3e-6)
@@ -101,7 +101,7 @@ def test_area_in_utm_is_the_planar_area_over_the_square_of_the_scale(tmp_path: P
 def test_areas_hold_across_a_continent(tmp_path: Path) -> None:
     """Pixels of a quarter degree, 30 degrees wide: a projection that keeps areas only near its centre would be off."""
     classes, transform = np.ones((60, 120), "uint8"), Affine(0.25, 0, 70, 0, -0.25, 40)
-    summary, _ = written(write_map(tmp_path / "m.tif", classes, crs="EPSG:4326", transform=transform))
+    summary, _ = written(tmp_path, classes, crs="EPSG:4326", transform=transform)
     rectangle = geodesic_area_m2([(70, 40), (100, 40), (100, 25), (70, 25), (70, 40)])
     assert summary.area_m2 == pytest.approx(rectangle, rel=1e-5)
 
@@ -112,7 +112,7 @@ def test_area_of_the_written_polygon_agrees_with_the_area_it_states(tmp_path: Pa
     classes[10:610, 10:290] = 1
     classes[100:200, 100:200] = 0
     far_north = Affine(10, 0, 200_000, 0, -10, 8_500_000)
-    _, collection = written(write_map(tmp_path / "m.tif", classes, transform=far_north))
+    _, collection = written(tmp_path, classes, transform=far_north)
     (feature,) = collection["features"]
     outer, hole = ([tuple(p) for p in ring] for ring in feature["geometry"]["coordinates"])
     drawn = geodesic_area_m2(outer) - geodesic_area_m2(hole)
@@ -124,7 +124,7 @@ def test_longitudes_run_on_across_the_antimeridian(tmp_path: Path) -> None:
     classes[5:15, 5:55] = 1
     x, y = (values[0] for values in rasterio.warp.transform("EPSG:4326", "EPSG:32701", [-180.0], [-18.0]))
     transform = Affine(10, 0, x - 300, 0, -10, y)
-    summary, collection = written(write_map(tmp_path / "m.tif", classes, crs="EPSG:32701", transform=transform))
+    summary, collection = written(tmp_path, classes, crs="EPSG:32701", transform=transform)
     longitudes = [lon for lon, _ in collection["features"][0]["geometry"]["coordinates"][0]]
     assert max(longitudes) - min(longitudes) < 0.01
     assert min(longitudes) < -180 < max(longitudes) or min(longitudes) < 180 < max(longitudes)
@@ -133,8 +133,8 @@ def test_longitudes_run_on_across_the_antimeridian(tmp_path: Path) -> None:
 
 def test_longitudes_from_0_to_360_come_back_to_the_usual_range(tmp_path: Path) -> None:
     classes = np.ones((4, 4), "uint8")
-    path = write_map(tmp_path / "m.tif", classes, crs="EPSG:4326", transform=Affine(1e-4, 0, 190, 0, -1e-4, 10))
-    _, collection = written(path)
+    transform = Affine(1e-4, 0, 190, 0, -1e-4, 10)
+    _, collection = written(tmp_path, classes, crs="EPSG:4326", transform=transform)
     assert all(-170.001 < lon < -169.999 for lon, _ in collection["features"][0]["geometry"]["coordinates"][0])
 
 
@@ -163,7 +163,7 @@ def test_polygons_without_a_place_on_earth_are_in_pixels_and_say_so(
 ) -> None:
     classes = np.zeros((8, 8), "uint8")
     classes[2:4, 1:6] = 1
-    summary, collection = written(write_map(tmp_path / "m.tif", classes, crs=crs, transform=transform))
+    summary, collection = written(tmp_path, classes, crs=crs, transform=transform)
     assert summary == PolygonSummary(count=1, area_m2=None, area_px=10)
     _in_pixels(collection, reason)
 
@@ -172,7 +172,7 @@ def test_gdal_reads_the_file_as_lonlat_polygons(tmp_path: Path) -> None:
     """Rasterised by GDAL on a finer grid, the polygons cover what the map covers."""
     classes = blobs((30, 30), seed=3)
     transform, third = Affine(3e-4, 0, 100, 0, -3e-4, 20), Affine(1e-4, 0, 100, 0, -1e-4, 20)
-    _, collection = written(write_map(tmp_path / "m.tif", classes, crs="EPSG:4326", transform=transform))
+    _, collection = written(tmp_path, classes, crs="EPSG:4326", transform=transform)
     fine = rasterio.features.rasterize(
         [f["geometry"] for f in collection["features"]], out_shape=(90, 90), transform=third
     )

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-import rasterio
 import rasterio.features
 from hypothesis import strategies as st
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from kda_edge.runtime.ground import Frame
-from kda_edge.runtime.polygons import PolygonSummary, PolygonWriter, write_polygons
+from kda_edge.runtime.polygons import PolygonSummary, PolygonWriter
 
 UTM = "EPSG:32647"
 NORTH_UP = Affine(0.5, 0, 300_000, 0, -0.5, 2_900_000)
@@ -26,40 +23,6 @@ ROTATED = Affine(0.4, 0.3, 300_000, 0.3, -0.4, 2_900_000)
 NON_SQUARE = Affine(0.7, 0, 300_000, 0, -0.3, 2_900_000)
 MIRRORED = Affine(-0.5, 0, 300_000, 0, -0.5, 2_900_000)
 TRANSFORMS = [NORTH_UP, SOUTH_UP, ROTATED, NON_SQUARE, MIRRORED]
-
-
-def write_map(
-    path: Path,
-    classes: np.ndarray,
-    *,
-    crs: str | None = UTM,
-    transform: Affine = NORTH_UP,
-    probability: np.ndarray | None = None,
-    qa: np.ndarray | None = None,
-    tags: dict[str, str] | None = None,
-    **profile: Any,
-) -> Path:
-    height, width = classes.shape
-    with pytest.warns(NotGeoreferencedWarning) if transform.is_identity else contextlib.nullcontext():
-        dataset = rasterio.open(
-            path,
-            "w",
-            driver="GTiff",
-            height=height,
-            width=width,
-            count=3,
-            dtype="uint8",
-            crs=crs,
-            transform=transform,
-            **profile,
-        )
-    with dataset:
-        dataset.write(classes.astype("uint8"), 1)
-        dataset.write(np.full_like(classes, 200) if probability is None else probability.astype("uint8"), 2)
-        dataset.write(np.zeros_like(classes) if qa is None else qa.astype("uint8"), 3)
-        dataset.write_mask(np.where(classes == 255, 0, 255).astype("uint8"))
-        dataset.update_tags(**(tags or {}))
-    return path
 
 
 SHAPES = {
@@ -153,12 +116,6 @@ def flood(classes: np.ndarray) -> list[list[tuple[int, int]]]:
     return groups
 
 
-def written(map_path: Path, **options: Any) -> tuple[PolygonSummary, dict[str, Any]]:
-    out = map_path.with_suffix(".geojson")
-    summary = write_polygons(map_path, out, **options)
-    return summary, json.loads(out.read_text())
-
-
 def layers_of(classes: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Class, probability and qa of a map, the last two at random."""
     generator = np.random.default_rng(seed)
@@ -182,6 +139,15 @@ def fed(
         for first, last in itertools.pairwise(edges):
             writer.add(layers[:, first:last])
         return writer.finish()
+
+
+def written(
+    folder: Path, classes: np.ndarray, *, crs: Any = UTM, transform: Affine = NORTH_UP, **options: Any
+) -> tuple[PolygonSummary, dict[str, Any]]:
+    """Write a map's polygons as GeoJSON; return what was said of it and what it holds."""
+    path, crs = folder / "m.geojson", None if crs is None else CRS.from_user_input(crs)
+    summary = fed(path, layers_of(classes), crs=crs, transform=transform, **options)
+    return summary, json.loads(path.read_text())
 
 
 def burnt(feature: dict[str, Any], shape_hw: tuple[int, int]) -> set[tuple[int, int]]:
