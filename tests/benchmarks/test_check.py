@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_time import EngineThatTakes, FakeClock, small_manifest
 
 from kda_edge.benchmarks.check import verdict_of
 from kda_edge.benchmarks.cli import main
-from kda_edge.benchmarks.percentiles import percentiles_of
+from kda_edge.benchmarks.latency import LatencyConfig, measure_batches
+from kda_edge.benchmarks.latency_figures import figures_of
 from kda_edge.benchmarks.result import Figure, Result, write_result
 
 MACHINE = {"processor": "A", "cores": "8", "system": "Linux", "python": "3.11", "gpu": "none"}
@@ -125,16 +127,24 @@ def test_results_of_other_machines_or_benchmarks_are_not_compared(
     assert check(tmp_path, Result("soak", {}, [], machine=MACHINE), old) == 2
 
 
-def measured(rng: np.random.Generator, median_ms: float) -> Result:
-    times = median_ms * (1 + 0.05 * rng.standard_normal(400))
-    p50 = percentiles_of(times, resamples=200).p50
-    return result([Figure.from_interval("latency.p50", p50, "ms", "lower", noise=0.01)])
+def measured_by_latency(rng: np.random.Generator, slowness: float = 1.0) -> Result:
+    """All figures of a latency run on an engine whose neighbouring calls are alike, 2 in 100 of them far slower."""
+    noise = rng.standard_normal(900)
+    alike = [float(noise[0])]
+    for value in noise[1:]:
+        alike.append(0.5 * alike[-1] + 0.866 * float(value))
+    durations = 10 * slowness * (1 + 0.03 * np.asarray(alike)) * np.where(rng.random(900) < 0.02, 2.0, 1.0)
+    clock = FakeClock(reading_s=1e-5)
+    engine = EngineThatTakes(clock, durations)
+    runs = measure_batches(engine, small_manifest(), LatencyConfig(), clock=clock)
+    figures, _, _ = figures_of(runs, 32, "fake", overhead_us=lambda: 0.0)
+    return result([figure for figure in figures if not figure.name.startswith("memory")])
 
 
 def test_the_gate_hardly_ever_fails_two_runs_of_the_same_and_nearly_always_a_slower_one() -> None:
     rng = np.random.default_rng(4)
-    runs = 60
-    same = sum(bool(verdict_of(measured(rng, 10.0), measured(rng, 10.0)).failures) for _ in range(runs))
-    slower = sum(bool(verdict_of(measured(rng, 10.6), measured(rng, 10.0)).failures) for _ in range(runs))
-    assert same == 0
-    assert slower >= 0.95 * runs
+    same = [verdict_of(measured_by_latency(rng), measured_by_latency(rng)) for _ in range(10)]
+    slower = [verdict_of(measured_by_latency(rng, 1.06), measured_by_latency(rng)) for _ in range(5)]
+    assert all(verdict.compared >= 9 for verdict in same)
+    assert [verdict.failures for verdict in same] == [()] * 10
+    assert all(any(line.startswith("latency.p50") for line in verdict.failures) for verdict in slower)
