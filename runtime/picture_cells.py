@@ -16,7 +16,7 @@ from .strips import strips
 Bytes = npt.NDArray[np.uint8]
 
 NO_DATA, GROUND, SLIDE = 0, 1, 2  # what a cell of the picture shows; the largest in it wins
-SAMPLES: Final = 3  # rows and columns of a cell that its colour is the mean of; all of them where there are fewer
+SAMPLES: Final = 4  # rows and columns of a cell that its colour is the mean of; all of them where there are fewer
 
 
 def cells_of_map(landslides: Any, size_hw: tuple[int, int]) -> Bytes:

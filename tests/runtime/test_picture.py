@@ -1,79 +1,19 @@
-"""The picture of a scene: colours kept, nothing lost when made smaller, scale and north true, visible to every eye."""
+"""The picture of a scene: colours kept, nothing lost when made smaller, memory that of the picture."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import warnings
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import rasterio
-import rasterio.warp
-from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning
+from pictures import METRE, UTM, draw, grey, picture, violet, write_pair
 from rasterio.transform import Affine
 
 from kda_edge.errors import OutputError, SceneError
-from kda_edge.manifest import InputContract
-from kda_edge.runtime import legend
-from kda_edge.runtime.gdal import gdal_session, open_raster
-from kda_edge.runtime.ground import Frame, Ground, locate
-from kda_edge.runtime.legend import LANDSLIDE, NODATA, STRIP_PX, north, scale_bar
-from kda_edge.runtime.picture import write_picture
-from kda_edge.runtime.scene import open_scene
-
-UTM = "EPSG:32647"
-METRE = Affine(1, 0, 499_000, 0, -1, 3_000_000)
-
-
-def write_raster(
-    path: Path, layers: NDArray[Any], *, crs: str | None = UTM, transform: Affine = METRE, **more: Any
-) -> Path:
-    count, height, width = layers.shape
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        dataset = rasterio.open(
-            path, "w", driver="GTiff", height=height, width=width, count=count, dtype=layers.dtype, crs=crs,
-            transform=transform, **more,
-        )  # fmt: skip
-    with dataset:
-        dataset.write(layers)
-    return path
-
-
-def write_pair(folder: Path, scene: NDArray[Any], classes: NDArray[np.uint8], **georeference: Any) -> tuple[Path, Path]:
-    scene_path = write_raster(folder / "scene.tif", scene, **georeference)
-    layers = np.stack([classes, np.where(classes == 255, 255, 100), np.zeros_like(classes)]).astype("uint8")
-    return scene_path, write_raster(folder / "scene_landslide.tif", layers, **georeference)
-
-
-def draw(
-    pair: tuple[Path, Path], out: Path, *, bands: tuple[int, int, int] = (1, 2, 3), **options: Any
-) -> NDArray[Any]:
-    with gdal_session(), open_scene(pair[0], InputContract(), bands=bands, value_range=(0, 1)) as scene:
-        return write_picture(scene, pair[1], out, **options)
-
-
-def picture(pair: tuple[Path, Path], **options: Any) -> NDArray[np.uint8]:
-    """The picture as (H, W, 3) RGB, its legend included."""
-    out = pair[0].with_suffix(".png")
-    draw(pair, out, **options)
-    image = cv2.imread(str(out), cv2.IMREAD_COLOR)
-    assert image is not None
-    return np.asarray(image[..., ::-1], np.uint8)
-
-
-def violet(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Where a picture shows the outline's colour, smoothed edges included."""
-    return (image[..., 0] > 150) & (image[..., 2] > 150) & (image[..., 1] < 90)
-
-
-def grey(shape_hw: tuple[int, int], value: int = 90) -> NDArray[np.uint8]:
-    return np.full((3, *shape_hw), value, np.uint8)
+from kda_edge.runtime.legend import LANDSLIDE, NODATA, STRIP_PX
 
 
 def test_an_8_bit_scene_without_landslides_is_shown_byte_for_byte(tmp_path: Path) -> None:
@@ -201,107 +141,55 @@ def test_a_scene_all_nodata_is_all_grey(tmp_path: Path) -> None:
     assert (shown[:-STRIP_PX, :160] == NODATA).all()
 
 
-@pytest.mark.parametrize(
-    ("metres_a_px", "length_px", "label"),
-    [(1.0, 200, "200 m"), (0.03, 167, "5 m"), (10.0, 200, "2 km"), (2.6, 192, "500 m"), (0.001, 200, "20 cm")],
-)
-def test_the_scale_bar_is_as_long_as_it_says(metres_a_px: float, length_px: int, label: str) -> None:
-    assert scale_bar(metres_a_px, 210) == (length_px, label)
-
-
-def test_the_drawn_scale_bar_measures_what_it_says(tmp_path: Path) -> None:
-    """A 2000 m scene drawn 1600 px wide: the bar of 200 m is 160 px long."""
-    pair = write_pair(tmp_path, grey((1000, 2000)), np.zeros((1000, 2000), "uint8"))
-    strip = picture(pair)[-STRIP_PX:]
-    dark = (strip[36, 400:-70] < 100).all(axis=1)
-    assert dark.sum() == pytest.approx(160, abs=3)
-
-
-@pytest.mark.parametrize(
-    ("crs", "transform"),
-    [
-        (UTM, METRE),
-        (UTM, Affine(1, 0, 499_000, 0, 1, 3_000_000)),
-        (UTM, Affine(0.4, 0.3, 499_000, 0.3, -0.4, 3_000_000)),
-        ("EPSG:32633", Affine(10, 0, 200_000, 0, -10, 8_000_000)),
-        ("EPSG:3031", Affine(30, 0, 1.0e6, 0, -30, 2.0e5)),
-        ("EPSG:4326", Affine(3e-4, 1e-4, 20, 1e-4, -2e-4, 60)),
-    ],
-    ids=["north up", "south up", "rotated", "zone edge", "antarctic", "geographic rotated"],
-)
-def test_the_arrow_points_where_the_longitude_stays_and_the_latitude_grows(
-    tmp_path: Path, crs: str, transform: Affine
-) -> None:
-    path = write_raster(tmp_path / "m.tif", np.zeros((1, 100, 100), "uint8"), crs=crs, transform=transform)
-    with open_raster(path) as dataset:
-        ground = locate(Frame.of(dataset))
-    assert isinstance(ground, Ground)
-    right, down = north(ground.step_m((50, 50)))
-    assert right**2 + down**2 == pytest.approx(1)
-    a, b, c, d, e, f = transform[:6]
-    ends = [(50.0, 50.0), (50 + right, 50 + down)]
-    xs, ys = zip(*((a * col + b * row + c, d * col + e * row + f) for col, row in ends), strict=True)
-    (lon0, lon1), (lat0, lat1) = rasterio.warp.transform(crs, "EPSG:4326", xs, ys)
-    assert lat1 > lat0
-    assert abs(lon1 - lon0) < 1e-5 * abs(lat1 - lat0)
-
-
-def test_a_scene_without_crs_has_neither_scale_nor_north(tmp_path: Path) -> None:
-    classes = np.zeros((600, 600), "uint8")
-    pair = write_pair(tmp_path, grey((600, 600)), classes, crs=None, transform=Affine.identity())
-    assert (picture(pair)[-STRIP_PX:, 300:] == 255).all()
-    (tmp_path / "placed").mkdir()
-    pair = write_pair(tmp_path / "placed", grey((600, 600)), classes)
-    assert not (picture(pair)[-STRIP_PX:, 300:] == 255).all()
-
-
-GROUNDS = {
-    "forest": (38, 56, 30),
-    "meadow": (96, 120, 62),
-    "dry grass": (160, 148, 98),
-    "brown soil": (128, 96, 66),
-    "red soil": (150, 92, 64),
-    "bare rock": (140, 138, 132),
-    "debris": (190, 180, 165),
-    "road": (105, 105, 108),
-    "shadow": (22, 24, 26),
-}
-# What a colour-blind eye sees, on linear light: Machado, Oliveira and Fernandes 2009, severity 1.
-EYES = {
-    "normal": np.eye(3),
-    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-    "no blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
-}
-
-
-def lab(color: tuple[int, int, int], eye: Any) -> NDArray[np.float64]:
-    """CIELAB (D65) of an sRGB colour as an eye sees it."""
-    value = np.array(color) / 255
-    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    seen = np.clip(np.array(eye) @ linear, 0, 1)
-    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ seen
-    t = xyz / [0.9505, 1.0, 1.089]
-    f = np.where(t > 0.008856, np.cbrt(t), 7.787 * t + 16 / 116)
-    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
-
-
-@pytest.mark.parametrize("eye", EYES)
-@pytest.mark.parametrize("ground", GROUNDS)
-def test_the_outline_stands_out_from_every_ground_for_every_eye(eye: str, ground: str) -> None:
-    """A CIELAB difference of 10 is seen at a glance; 40 is another colour altogether."""
-    difference = np.linalg.norm(lab(LANDSLIDE, EYES[eye]) - lab(GROUNDS[ground], EYES[eye]))
-    assert difference > 40
-    assert np.linalg.norm(lab(LANDSLIDE, EYES[eye]) - lab(legend.CASING, EYES[eye])) > 40
-
-
-def test_a_damaged_scene_is_named(tmp_path: Path) -> None:
-    scene = np.random.default_rng(0).integers(0, 256, (3, 600, 600), dtype="uint8")
-    pair = write_pair(tmp_path, scene, np.zeros((600, 600), "uint8"))
-    with pair[0].open("r+b") as file:
-        file.truncate(pair[0].stat().st_size // 2)
-    with pytest.raises(SceneError, match=r"scene\.tif"):
+def test_a_damaged_map_is_named(tmp_path: Path) -> None:
+    pair = write_pair(tmp_path, grey((600, 600)), np.zeros((600, 600), "uint8"))
+    with pair[1].open("r+b") as file:
+        file.truncate(pair[1].stat().st_size // 2)
+    with pytest.raises(SceneError, match=r"scene_landslide\.tif"):
         picture(pair)
+
+
+@pytest.mark.parametrize(
+    "layout", [{"blockysize": 1}, {"tiled": True, "blockxsize": 16, "blockysize": 48, "compress": "deflate"}], ids=str
+)
+def test_the_same_scene_gives_the_same_bytes_whatever_its_blocks(tmp_path: Path, layout: dict[str, object]) -> None:
+    rng = np.random.default_rng(2)
+    scene = rng.integers(0, 3000, (3, 1900, 700), dtype="uint16")
+    classes = (rng.random((1900, 700)) < 1e-3).astype("uint8")
+    pictures = []
+    for number, blocks in enumerate(({}, layout)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        pair = write_pair(folder, scene, classes, **blocks)
+        values = draw(pair, folder / "p.png", max_px=500)
+        assert values.shape[1] == 3
+        assert 1000 < values.mean() < 2000
+        pictures.append((folder / "p.png").read_bytes())
+    assert pictures[0] == pictures[1]
+
+
+def test_a_colour_is_the_mean_of_samples_all_over_its_cell(tmp_path: Path) -> None:
+    """Black and white pixels at random are grey from afar: one sample a cell would leave them black and white."""
+    noise = np.random.default_rng(0).integers(0, 2, (3, 1520, 1520), dtype="uint8") * np.uint8(200)
+    shown = picture(write_pair(tmp_path, noise, np.zeros((1520, 1520), "uint8")), max_px=200)[:-STRIP_PX, :152]
+    assert abs(shown.mean() - 100) < 1
+    assert shown.std() < 1.3 * 100 / np.sqrt(16)  # of sixteen samples
+
+
+def test_pixels_without_data_have_no_part_in_a_colour(tmp_path: Path) -> None:
+    scene = np.full((3, 1200, 1200), 120, "uint8")
+    scene[:, np.random.default_rng(0).random((1200, 1200)) < 0.4] = 0  # nodata
+    pair = write_pair(tmp_path, scene, np.zeros((1200, 1200), "uint8"), nodata=0)
+    assert (picture(pair, max_px=300)[:-STRIP_PX, :252] == 120).all()
+
+
+def test_more_landslides_than_anybody_can_see_are_drawn_in_bounded_time(tmp_path: Path) -> None:
+    """A quarter of a million of them, one pixel each: every one shows, none is outlined on its own."""
+    classes = np.zeros((1000, 1000), "uint8")
+    classes[::2, ::2] = 1
+    shown = picture(write_pair(tmp_path, grey((1000, 1000)), classes), max_px=1048)[:-STRIP_PX]
+    np.testing.assert_array_equal((shown == LANDSLIDE).all(axis=2), classes == 1)
+    assert (shown[classes == 0] == 90).all()
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
