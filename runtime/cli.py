@@ -28,7 +28,7 @@ from kda_edge.errors import Cancelled, KdaEdgeError, UsageError
 
 from .cli_merge import COMMAND as MERGE
 from .cli_merge import merge
-from .cli_report import EXIT_ERROR, PROGRAM, bar, complain, json_line, sentence
+from .cli_report import EXIT_ERROR, PROGRAM, bar, complain, json_line, sentence, warnings_told
 from .cli_values import POLYGONS, area, bands, count, memory, metres, number, pixels, seconds, shard
 from .cli_video import infer_videos, require_fitting, source
 from .engine_choice import ENGINES
@@ -59,6 +59,7 @@ class InferConfig:
         as_json: one JSON line a scene instead of a sentence.
         quiet: neither sentence nor progress bar.
         engine: what runs the model, one of `kda_edge.runtime.engine_choice.ENGINES`.
+        threads: of an engine on the CPU, or 0 for as many as suit this process.
         allow_unverified: map with a model whose certificate is missing, fails or is of another graph.
         polygons: format of the polygons, one of `kda_edge.runtime.cli_values.POLYGONS`.
         max_memory_bytes: most memory to take, or None.
@@ -80,6 +81,7 @@ class InferConfig:
     as_json: bool
     quiet: bool
     engine: str = "auto"
+    threads: int = 0
     allow_unverified: bool = False
     resample: Literal["trained"] | float | None = None
     any_gsd: bool = False
@@ -146,7 +148,13 @@ def parse(argv: Sequence[str] | None = None) -> InferConfig:
     )
     add("--any-gsd", action="store_true", help="map also pixels far finer or coarser than the model learned from")
     add("--overlap", type=pixels, metavar="PX", help="least overlap of tiles (default: a quarter of a tile)")
-    add("--engine", choices=ENGINES, default="auto", help="default: TensorRT where a GPU and it are, else the CPU")
+    add(
+        "--engine",
+        choices=ENGINES,
+        default="auto",
+        help="default: TensorRT where a GPU and it are, else the faster of OpenVINO and ONNX Runtime (cpu)",
+    )
+    add("--threads", type=count, default=0, metavar="N", help="threads of an engine on the CPU (default: what suits)")
     add("--allow-unverified", action="store_true", help="take a model whose certificate is missing or does not hold")
     add("--polygons", choices=POLYGONS, default="geojson", help="format of the polygons (default: geojson)")
     add("--max-memory", type=memory, metavar="SIZE", help="most memory to take, such as 800M or 1.5G")
@@ -177,6 +185,7 @@ def parse(argv: Sequence[str] | None = None) -> InferConfig:
         as_json=args.json,
         quiet=args.quiet,
         engine=args.engine,
+        threads=args.threads,
         allow_unverified=args.allow_unverified,
         polygons=args.polygons,
         max_memory_bytes=args.max_memory,
@@ -191,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .stop_signals import heard
 
     words = list(sys.argv[1:] if argv is None else argv)
-    with heard() as stop:
+    with heard() as stop, warnings_told():
         try:
             if words[:1] == [MERGE]:  # a scene of that name is ./merge
                 return merge(words[1:], stop)
@@ -220,7 +229,9 @@ def infer(config: InferConfig, stop: StopSignals) -> int:
 
     require_no_clash(config.scenes, config.out_dir)
     code = 0
-    with Segmenter.open(config.model, engine=config.engine, allow_unverified=config.allow_unverified) as segmenter:
+    with Segmenter.open(
+        config.model, engine=config.engine, allow_unverified=config.allow_unverified, threads=config.threads
+    ) as segmenter:
         for scene_path in config.scenes:
             try:
                 result = _run(segmenter, scene_path, config, stop)

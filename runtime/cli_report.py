@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -25,6 +27,20 @@ _IN_JSON: Final = {
     "picture_path": "picture",
     "rows_path": "rows",
 }
+
+
+@contextmanager
+def warnings_told() -> Iterator[None]:
+    """Print what the library warns of, a line each; on its own it is silent."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter(f"{PROGRAM}: %(message)s"))
+    log = logging.getLogger("kda_edge")
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 def bar(name: str, stream: TextIO) -> Callable[[int, int], None]:
@@ -60,7 +76,7 @@ def sentence(result: SceneResult | ShardResult) -> str:
         area += f", {result.area_m2:,.0f} m2"
     return (
         f"{result.scene_path}: landslide on {share:.2%} of {result.valid_px:,} px ({area}) "
-        f"-> {result.map_path} in {result.seconds:.1f} s{notes}"
+        f"-> {result.map_path} in {result.seconds:.1f} s with {result.engine}{notes}"
     )
 
 

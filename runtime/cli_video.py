@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OF_VIDEO: Final = {"every", "max_side_px", "seconds"}  # options that scenes don't have
 SILENT: Final = {"OPENCV_LOG_LEVEL": "OFF", "OPENCV_FFMPEG_LOGLEVEL": "-8"}  # read when OpenCV is loaded
-OF_BOTH: Final = {"model", "out_dir", "overlap_px", "as_json", "quiet", "engine", "allow_unverified"}
+OF_BOTH: Final = {"model", "out_dir", "overlap_px", "as_json", "quiet", "engine", "allow_unverified", "threads"}
 
 
 def require_fitting(config: InferConfig, plain: InferConfig) -> None:
@@ -66,7 +66,9 @@ def infer_videos(config: InferConfig, stop: StopSignals) -> int:
     if len({paths.video.resolve() for paths in outputs.values()}) < len(config.videos):
         raise UsageError("two of the videos would be written to one file; give each once, or different folders with -o")
     code = 0
-    with Segmenter.open(config.model, engine=config.engine, allow_unverified=config.allow_unverified) as segmenter:
+    with Segmenter.open(
+        config.model, engine=config.engine, allow_unverified=config.allow_unverified, threads=config.threads
+    ) as segmenter:
         if any(map(is_live, config.videos)):
             segmenter.warm_up()  # so that the first frames need not wait
         for name, final in outputs.items():

@@ -16,6 +16,7 @@ from kda_edge.errors import UsageError
 from kda_edge.manifest import Manifest
 
 from .artifact import Artifact, read_artifact
+from .cores import thread_count
 from .engine_choice import ENGINES, GPU_ENGINES, OPENVINO, PROVIDERS, best_engine
 from .engine_on_cpu import CpuEngines, open_agreeing, open_fastest
 from .engine_onnxruntime import open_onnxruntime
@@ -48,11 +49,15 @@ class OpenedEngine:
         runs: of one of the `engine_*` modules.
         name: one of `ENGINES` but `auto`.
         notes: what a person should know of this model on this engine, a sentence each.
+        graph_sha256: digest of the graph that runs, its file's metadata left out.
+        threads: that an engine on the CPU was told to use; 0: its own choice.
     """
 
     runs: _Runs
     name: str
     notes: tuple[str, ...] = ()
+    graph_sha256: str = ""
+    threads: int = 0
 
     @property
     def manifest(self) -> Manifest:
@@ -75,7 +80,7 @@ class OpenedEngine:
     @property
     def thread_invariant(self) -> bool:
         """Whether a tile's answer has the same bytes on any number of threads, as far as that was measured."""
-        return self._is_measured
+        return self.name in GPU_ENGINES or self._is_measured
 
     @property
     def _is_measured(self) -> bool:
@@ -153,7 +158,14 @@ def open_engine(
     _log.info("%s: runs on %s", artifact.path, chosen)
     for note in notes:
         _log.info("%s: %s", artifact.path, note)
-    return OpenedEngine(runs, chosen, notes)
+    return OpenedEngine(runs, chosen, notes, _graph_that_runs(artifact, runs.manifest), thread_count(threads))
+
+
+def _graph_that_runs(artifact: Artifact, manifest: Manifest) -> str:
+    """Return the digest of the graph; where INT8 gave way to its fallback, that of the fallback's certificate."""
+    if manifest == artifact.manifest or manifest.certificate is None:
+        return artifact.graph_sha256
+    return manifest.certificate.graph_sha256
 
 
 def _notes(artifact: Artifact, engine: str) -> list[str]:

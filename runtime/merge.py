@@ -90,7 +90,8 @@ def merge_shards(
                 check=order.check,
             )
             content.require_unchanged()
-    return replace(result, resumed_rows=raster.height_px, seconds=time.perf_counter() - start_s)
+    engine = str(first.key.get("--engine", ""))
+    return replace(result, resumed_rows=raster.height_px, engine=engine, seconds=time.perf_counter() - start_s)
 
 
 def _files(shards: Sequence[str | Path], stem: str) -> list[Path]:

@@ -52,6 +52,7 @@ class SceneResult:
         seconds: from opening the scene to the last file in place.
         notes: what a person should know before using the map, a sentence each.
         resumed_rows: rows that were not computed now, but taken from an earlier run's journal or from shards.
+        engine: what ran the model, such as `openvino`; never `auto`.
     """
 
     scene_path: Path
@@ -69,6 +70,7 @@ class SceneResult:
     seconds: float
     notes: tuple[str, ...]
     resumed_rows: int = 0
+    engine: str = ""
 
 
 @dataclass(frozen=True)

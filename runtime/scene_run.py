@@ -48,6 +48,7 @@ class Model:
         notes: what a person should know of both, a sentence each.
         best_batch: tiles a call that the engine is fastest with.
         batch_invariant: a tile's answer has the same bits whatever tiles are in its batch.
+        threads: of the engine, where the bits depend on them.
     """
 
     engine: Engine
@@ -57,6 +58,7 @@ class Model:
     notes: tuple[str, ...]
     best_batch: int = 1
     batch_invariant: bool = True
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ class _Work:
             "--overlap": self.grid.overlap_px,
             "--shard": shard,
             "tiles a call": None if self.model.batch_invariant else self.bounds.batch,
+            "--threads": self.model.threads,
             "kda-edge": __version__,
         }
         return Header(
@@ -281,7 +284,7 @@ def map_scene(order: Order, model: Model) -> SceneResult:
                     check=order.check,
                 )
             journal.discard()
-    return replace(result, resumed_rows=resumed_rows, seconds=time.perf_counter() - start_s)
+    return replace(result, resumed_rows=resumed_rows, engine=model.engine_name, seconds=time.perf_counter() - start_s)
 
 
 def map_shard(order: Order, shard: Shard, model: Model) -> ShardResult:

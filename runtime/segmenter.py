@@ -52,28 +52,38 @@ class Segmenter:
         self._graph_sha256 = str(getattr(engine, "graph_sha256", ""))
         self._best_batch = int(getattr(engine, "max_batch", None) or 1)
         self._batch_invariant = bool(getattr(engine, "batch_invariant", True))
+        self._threads = None if getattr(engine, "thread_invariant", True) else int(getattr(engine, "threads", 0))
         self.manifest = manifest
         self.notes = notes
 
     @classmethod
     def open(
-        cls, model: str | Path | None = None, *, engine: str = "auto", allow_unverified: bool = False
+        cls,
+        model: str | Path | None = None,
+        *,
+        engine: str = "auto",
+        allow_unverified: bool = False,
+        threads: int = 0,
     ) -> Segmenter:
         """Open a model file made by `kda-export`; None opens the bundled student.
 
         Args:
             model: the file.
-            engine: what runs it, one of `kda_edge.runtime.engine_choice.ENGINES`.
+            engine: what runs it, one of `kda_edge.runtime.engine_choice.ENGINES`; `auto` takes the fastest of those
+                that are installed and agree with the model's certificate, see `open_engine`.
             allow_unverified: take a model without valid evidence too; `notes` then say so.
+            threads: that an engine on the CPU uses; 0 takes as many as suit this process.
 
         Raises:
+            UsageError: there is no such engine, or fewer threads than 0.
             ArtifactError: the file is missing, no ONNX model, or none of ours.
             Unverified: its certificate is missing, fails, or is of another graph.
             ManifestError: its manifest does not fit.
             MissingDependency: the engine's library is not installed.
             DeviceError: the engine can't run on this device.
         """
-        opened = open_engine(None if model is None else Path(model), engine=engine, allow_unverified=allow_unverified)
+        path = None if model is None else Path(model)
+        opened = open_engine(path, engine=engine, allow_unverified=allow_unverified, threads=threads)
         return cls(opened, opened.manifest, opened.notes)
 
     def __enter__(self) -> Segmenter:
@@ -307,4 +317,5 @@ class Segmenter:
                 self.notes,
                 self._best_batch,
                 self._batch_invariant,
+                self._threads,
             )

@@ -214,3 +214,15 @@ def test_an_installation_without_the_bundled_student_says_so() -> None:
     if resources.files("kda_edge.runtime").joinpath(BUNDLED).is_file():
         pytest.skip("the bundled student is there")
     assert "--model" in refusal(None, ArtifactError)
+
+
+def test_the_engine_says_which_graph_runs_and_the_number_of_threads_reaches_it(make_model: Callable[..., Path]) -> None:
+    path = make_model()
+    with open_engine(path, engine="cpu", threads=2) as engine:
+        assert engine.graph_sha256 == read_artifact(path).graph_sha256
+        assert engine.max_batch is None
+        assert engine.threads == 2
+    with pytest.raises(UsageError, match="threads"):
+        open_engine(path, threads=-1)
+    with open_engine(make_model(shape=(1, 3, 32, 32)), engine="cpu") as engine:
+        assert engine.max_batch == 1
