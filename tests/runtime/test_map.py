@@ -132,7 +132,7 @@ def constant(tiles: np.ndarray) -> np.ndarray:
     return np.full((len(tiles), 1, *tiles.shape[2:]), 0.8, np.float32)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(world=worlds())
 def test_the_constant_engine_maps_its_constant_onto_every_valid_pixel(map_of: Callable[..., Any], world: World) -> None:
     """Tiling rules 1 to 5, 9 to 12, 14, 17: and CRS, transform and valid mask are the scene's, bit for bit."""
@@ -155,7 +155,7 @@ def test_the_constant_engine_maps_its_constant_onto_every_valid_pixel(map_of: Ca
     assert summary.unknown_px == summary.failed_tiles == 0
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(world=worlds())
 def test_the_identity_engine_maps_the_first_band(map_of: Callable[..., Any], world: World) -> None:
     """Tiling rules 1 to 9: through file, tiles, blend and file again."""
