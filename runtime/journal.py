@@ -64,7 +64,7 @@ class Header:
     def differs_from(self, other: Header) -> str:
         """Say in words on what these rows depend and the other's do not; empty: all is the same."""
         was, now = self.key, other.key
-        names = [name for name in was | now if was.get(name) != now.get(name)]
+        names = [name for name in now | was if was.get(name) != now.get(name)]
         return ", ".join(f"{name} was {_shown(was.get(name))} and is {_shown(now.get(name))}" for name in names)
 
     def to_json(self) -> bytes:

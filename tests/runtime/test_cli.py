@@ -3,10 +3,8 @@ from __future__ import annotations
 import json
 import os
 import pty
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -188,6 +186,9 @@ def test_failed_tiles_are_an_error_but_the_map_is_there(
     assert "of 16 tiles failed (output from -1.19" in err
     assert err.count("\n") == 1
     assert "qa bit 8" in out
+    assert main([str(path), "--model", str(make_model(1 / 100, -1.2)), "--strict", "-o", str(tmp_path / "none")]) == 1
+    assert "leave out --strict to map the rest" in capfd.readouterr().err
+    assert not (tmp_path / "none" / "s_landslide.tif").exists()
     with open_raster(tmp_path / "s_landslide.tif") as landslides:
         classes, _, qa = landslides.read()
         assert (classes == 255).any()
@@ -207,6 +208,12 @@ def test_failed_tiles_are_an_error_but_the_map_is_there(
         ["s.tif", "--overlap", "-3"],
         ["s.tif", "--overlap", "a"],
         ["s.tif", "--nonsense"],
+        ["s.tif", "--shard", "0/3"],
+        ["s.tif", "--shard", "3"],
+        ["s.tif", "--max-memory", "much"],
+        ["s.tif", "--polygons", "shp"],
+        ["merge"],
+        ["merge", "s.tif"],
     ],
     ids=" ".join,
 )
@@ -225,8 +232,19 @@ def test_arguments_that_clash_exit_with_two_before_any_work(
     assert main([path, path, "--model", str(model)]) == 2
     assert main([path, str(scene.path.with_name("scene_landslide.tif")), "--model", str(model)]) == 2
     assert main([path, "--overlap", "500", "--model", str(model)]) == 2
-    assert capfd.readouterr().err.count("kda-infer: ") == 4
+    assert main([path, "--shard", "1/2", "--min-area", "5", "--model", str(model)]) == 2
+    assert main([path, "--max-memory", "1M", "--model", str(model)]) == 2
+    assert capfd.readouterr().err.count("kda-infer: ") == 6
     assert leftovers() == []
+
+
+def test_a_scene_called_as_a_command_is_a_scene_behind_its_folder(
+    scene: Any, model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = scene.path.rename(scene.path.with_name("merge"))
+    assert main([str(path), "--model", str(model)]) == 0
+    assert path.with_name("merge_landslide.tif").exists()
+    assert "merge_landslide.tif" in capfd.readouterr().out
 
 
 def test_help_and_version_wait_for_neither_gdal_nor_onnx_runtime() -> None:
@@ -255,23 +273,6 @@ def test_a_terminal_gets_a_bar_that_leaves_no_trace_and_a_pipe_gets_none(scene: 
     assert run.stdout.count(b"\n") == 1
     piped = subprocess.run(command, capture_output=True, check=True)
     assert piped.stderr == b""
-
-
-def test_an_interrupt_is_one_line_and_leaves_nothing(
-    tmp_path: Path, model: Path, scene_at: Callable[..., Any], leftovers: Callable[[], list[str]]
-) -> None:
-    path = scene_at(tmp_path / "s.tif", np.full((900, 900, 3), 9, np.uint8)).path
-    command = [*KDA_INFER, str(path), "--model", str(model), "--overlap", "31"]  # 755 161 tiles: minutes
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
-        deadline = time.monotonic() + 60
-        while not leftovers() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        run.send_signal(signal.SIGINT)
-        out, err = run.communicate(timeout=60)
-    assert run.returncode == 130
-    assert out == ""
-    assert err == "kda-infer: interrupted; the scene at work has no map\n"
-    assert leftovers() == []
 
 
 def test_a_reader_that_goes_away_is_no_traceback(scene: Any, model: Path) -> None:
