@@ -24,7 +24,9 @@ BAND_BYTES: Final = 13  # finished rows: masks that wait with the steps, layers 
 LATER_BYTES: Final = 24  # rows that are handed out, with their user: journal, polygons
 BLOCK_ROW_BYTES: Final = 3  # rows of blocks with the writer: class, probability, qa
 FIXED_BYTES: Final = 48 * MIB  # threads, handles, file directories, and what the allocator keeps
-TILE_BYTES: Final = 96 * MIB  # of an engine that does not say, for each tile of a batch
+# Bytes a pixel of each tile in a batch, of an engine that does not say: nano takes 460 in ONNX Runtime on a CPU, larger
+# students more; a bound with room, not a measurement of each.
+ENGINE_BYTES: Final = 1536
 
 _UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -37,13 +39,13 @@ class Work:
         grid: where the tiles lie.
         pixel_bytes: of one band of the scene.
         block_hw: sides of the blocks that the scene is stored in.
-        tile_bytes: what the engine needs while it runs, for each tile of a batch.
+        tile_bytes: what the engine needs while it runs, for each tile of a batch; None where nobody knows.
     """
 
     grid: TileGrid
     pixel_bytes: int
     block_hw: tuple[int, int]
-    tile_bytes: int = TILE_BYTES
+    tile_bytes: int | None = None
 
     def bytes_for(self, bounds: Bounds) -> int:
         """Return the most memory beyond the loaded engine; independent of the scene's height."""
@@ -60,11 +62,10 @@ class Work:
             + BLOCK_PX * BLOCK_ROW_BYTES * (ROWS_BEHIND + 1)
         )
         windows = window_px * (stored + 2) * (bounds.windows_ahead + bounds.readers)
+        engine = tile_px**2 * ENGINE_BYTES if self.tile_bytes is None else self.tile_bytes
         tiles = tile_px**2 * 4 * (BANDS * (STEPS_AHEAD + 2) + STEPS_BEHIND + 2)
         handed_out = min(max(ROWS_PX, width), grid.height_px * width) * LATER_BYTES
-        return (
-            FIXED_BYTES + CACHE_BYTES + rows * width + handed_out + windows + bounds.batch * (tiles + self.tile_bytes)
-        )
+        return FIXED_BYTES + CACHE_BYTES + rows * width + handed_out + windows + bounds.batch * (tiles + engine)
 
 
 @dataclass(frozen=True)
