@@ -58,7 +58,7 @@ def test_a_signal_to_stop_is_one_line_and_finished_rows_are_kept(
     number: signal.Signals,
 ) -> None:
     path = scene_at(tmp_path / "s.tif", np.full((400, 400, 3), 9, np.uint8)).path
-    command = [*KDA_INFER, str(path), "--model", str(model), "--overlap", "30"]  # 34 225 tiles
+    command = [*KDA_INFER, str(path), "--model", str(model), "--engine", "cpu", "--overlap", "30"]  # 34 225 tiles
     journal = tmp_path / ".s_landslide.journal"
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         deadline = time.monotonic() + 60
@@ -95,10 +95,10 @@ def test_a_disk_that_is_full_stops_the_run_and_space_lets_it_go_on(
     small_disk: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    image = np.random.default_rng(0).integers(1, 256, (500, 600, 3), np.uint8)
+    image = np.random.default_rng(0).integers(1, 120, (500, 600, 3), np.uint8)
     path, ballast = scene_at(tmp_path / "s.tif", image).path, small_disk / "ballast"
     ballast.write_bytes(b"b" * 800_000)
-    command = [str(path), "--model", str(model), "--overlap", "0", "--json"]
+    command = [str(path), "--model", str(model), "--engine", "cpu", "--overlap", "0", "--json"]
     assert main([*command, "-o", str(small_disk)]) == 1
     out, err = capfd.readouterr()
     last = err.splitlines()[-1]

@@ -45,7 +45,8 @@ def test_a_run_killed_again_and_again_ends_with_the_bytes_of_one_that_never_was(
     polygons: str,
 ) -> None:
     rng = np.random.default_rng(seed)
-    path = scene_at(tmp_path / "s.tif", rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)).path
+    blobs = np.repeat(np.repeat(rng.integers(0, 256, (HEIGHT // 7, WIDTH // 5, 3), np.uint8), 7, axis=0), 5, axis=1)
+    path = scene_at(tmp_path / "s.tif", blobs).path
     manifest, log, out = make_manifest(tile_px=TILE), tmp_path / "log", tmp_path / "out"
     options = {"overlap_px": OVERLAP, "polygons": polygons}
     Segmenter(counting(log, 0.0), manifest).predict_scene(path, tmp_path / "whole", **options)
