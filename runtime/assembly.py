@@ -83,6 +83,8 @@ def assemble(
 ) -> SceneResult:
     """Write map, polygons and picture of rows; map and polygons in a thread, while the next rows are made.
 
+    While the map is completed and read back, the scene is read for the picture.
+
     Args:
         rows: all of the scene's, from top to bottom, however they are cut.
         scene: open.
@@ -102,16 +104,16 @@ def assemble(
         OutputError: a file can't be written.
     """
     tally = Tally()
-    with _files(scene, _tags(manifest), hidden, min_area) as files:
+    with _files(scene, map_tags(manifest), hidden, min_area) as files:
         for part in rows:
             tally.add(part)
             files.add(part.layers)
         tally.require_an_answer()
         check()
-        polygons = files.finish()
-    check()
-    with _as_output_error(hidden.map.parent):
-        values = write_picture(scene, hidden.map, hidden.picture)
+        completing = files.finish()
+        with _as_output_error(hidden.map.parent):
+            values = write_picture(scene, hidden.map, hidden.picture, wait_for_map=completing.result)
+        polygons = completing.result()
     check()
     return SceneResult(
         scene_path=scene.path,
@@ -153,10 +155,10 @@ class _Files:
         self._waiting.append(self._thread.submit(self._writing.send, layers))
         self._wait_for(ROWS_WAITING)
 
-    def finish(self) -> PolygonSummary:
-        """Have the files completed."""
+    def finish(self) -> Future[PolygonSummary]:
+        """Have the files completed, and go on meanwhile."""
         self._wait_for(0)
-        return self._thread.submit(self._last).result()
+        return self._thread.submit(self._last)
 
     def _wait_for(self, most: int) -> None:
         while len(self._waiting) > most:
@@ -224,7 +226,7 @@ def _older_notes(final: OutputPaths) -> Iterator[str]:
             yield f"{older.name} is of an earlier map; remove it"
 
 
-def _tags(manifest: Manifest) -> dict[str, str]:
+def map_tags(manifest: Manifest) -> dict[str, str]:
     """Return what the map says of its making; equal runs give equal files, so no date."""
     return {
         "TIFFTAG_SOFTWARE": f"kda-edge {__version__}",

@@ -257,7 +257,8 @@ def _as_output_error(path: Path) -> Iterator[None]:
 
 def _mask_of(layers: NDArray[np.uint8]) -> NDArray[np.uint8]:
     known: NDArray[np.uint8] = (layers[0] != NODATA_BYTE).view(np.uint8)
-    return known * np.uint8(255)
+    known *= np.uint8(255)
+    return known
 
 
 def _summed(sums: list[int], layers: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[int]:

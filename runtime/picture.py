@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +31,14 @@ PNG_LEVEL: Final = 3  # of 9; more work makes files hardly smaller
 _SHIFT: Final = 4  # binary digits behind the point in OpenCV's coordinates
 
 
-def write_picture(scene: Scene, map_path: Path, out_path: Path, *, max_px: int = 1600) -> npt.NDArray[Any]:
+def write_picture(
+    scene: Scene,
+    map_path: Path,
+    out_path: Path,
+    *,
+    max_px: int = 1600,
+    wait_for_map: Callable[[], object] = lambda: None,
+) -> npt.NDArray[Any]:
     """Draw a scene with its landslides tinted and outlined.
 
     The rows and columns of the picture are those of the map, as many ground metres to a pixel of the picture along
@@ -43,6 +51,7 @@ def write_picture(scene: Scene, map_path: Path, out_path: Path, *, max_px: int =
         map_path: its landslide map.
         out_path: the .png, replaced if it exists; what is there after an error is worthless.
         max_px: longest side of the picture; its legend needs 460 px of width all the same.
+        wait_for_map: called when the scene is read and before the map is; returns when it is complete.
 
     Returns:
         The scene's colours before they are stretched, (N, 3): means of valid pixels here and there all over it.
@@ -55,6 +64,8 @@ def write_picture(scene: Scene, map_path: Path, out_path: Path, *, max_px: int =
     center = (scene.width_px / 2, scene.height_px / 2)
     step_m = located.step_m(center) if isinstance(located, Ground) else None
     size_hw = _size_hw(scene.height_px, scene.width_px, step_m, max_px)
+    colours, valid, _ = colours_of_scene(scene, size_hw)
+    wait_for_map()
     try:
         with open_raster(map_path) as landslides:
             cells = cells_of_map(landslides, size_hw)
@@ -62,7 +73,6 @@ def write_picture(scene: Scene, map_path: Path, out_path: Path, *, max_px: int =
         raise SceneError(
             f"{map_path} can't be read for the picture ({one_line(error)}); map the scene again"
         ) from error
-    colours, valid, _ = colours_of_scene(scene, size_hw)
     known = valid & (cells != NO_DATA)
     sampled = np.s_[::VALUES_STEP, ::VALUES_STEP]
     values = np.asarray(colours[sampled][known[sampled]])
@@ -115,8 +125,8 @@ def _shown(colours: npt.NDArray[Any], known: npt.NDArray[np.bool_], *, stretched
 
 def _draw(image: Bytes, slide: npt.NDArray[np.bool_]) -> None:
     """Tint and outline the landslides, in place; outlines run along the corners of the picture's cells."""
-    for band, color in enumerate(LANDSLIDE):
-        tint = np.rint(np.arange(256) * (1 - AREA_SHARE) + color * AREA_SHARE).astype(np.uint8)
+    for band, full in enumerate(LANDSLIDE):
+        tint = np.rint(np.arange(256) * (1 - AREA_SHARE) + full * AREA_SHARE).astype(np.uint8)
         image[..., band][slide] = tint[image[..., band][slide]]
     mask = slide.astype(np.uint8)
     if cv2.connectedComponents(mask, connectivity=4)[0] > MOST_OUTLINES:

@@ -18,7 +18,7 @@ from rasterio.transform import Affine
 from kda_edge.errors import EngineError
 from kda_edge.manifest import Manifest
 from kda_edge.predict import predict_array
-from kda_edge.runtime.assembly import Tally, _tags
+from kda_edge.runtime.assembly import Tally, map_tags
 from kda_edge.runtime.gdal import gdal_session, open_raster
 from kda_edge.runtime.map_writer import class_bytes, map_writer, probability_bytes
 from kda_edge.runtime.mapping import mapped_rows
@@ -118,7 +118,7 @@ def map_of(
             opened = partial(open_scene, path, manifest.input)
             grid = TileGrid(world.height, world.width, world.tile, world.overlap)
             tally = Tally()
-            with map_writer(map_path, scene, _tags(manifest)) as writer:
+            with map_writer(map_path, scene, map_tags(manifest)) as writer:
                 for rows in mapped_rows(opened, grid, mapped, manifest, block_hw=scene.block_hw):
                     writer.write(rows.layers)
                     tally.add(rows)
