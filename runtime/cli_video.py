@@ -135,7 +135,7 @@ def sentence(result: VideoResult) -> str:
     notes = "".join(f"; {note}" for note in result.notes)
     return (
         f"{result.source}: {found} -> {result.video_path} in {summary.seconds:.1f} s "
-        f"({summary.fps:.1f} frames/s, {latency}){notes}"
+        f"with {result.engine} ({summary.fps:.1f} frames/s, {latency}){notes}"
     )
 
 
@@ -147,6 +147,7 @@ def json_line(result: VideoResult) -> str:
         "video": result.source,
         "overlay": str(result.video_path),
         "lines": str(result.lines_path),
+        "engine": result.engine,
         "landslide_frames": result.landslide_frames,
         "ended_early": result.ended_early,
         **plain_summary(result.summary),

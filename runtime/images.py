@@ -27,6 +27,7 @@ def predict_image(
     *,
     valid: NDArray[np.bool_] | None = None,
     overlap_px: int | None = None,
+    batch: int = 1,
 ) -> Prediction:
     """Return what a model says of an image; where tiles failed, the rest of it.
 
@@ -36,6 +37,7 @@ def predict_image(
         manifest: of the model behind the engine.
         valid: (H, W), where the image has data; None: everywhere.
         overlap_px: least overlap of neighbouring tiles; None is a quarter of a tile.
+        batch: most tiles a call of the engine.
 
     Raises:
         UsageError: the image, the mask or the overlap is not what the model takes.
@@ -57,7 +59,8 @@ def predict_image(
     grid = TileGrid(image.shape[0], image.shape[1], manifest.tile_px, overlap_px)
     probability = np.empty(image.shape[:2], np.float32)
     failures: list[TileFailure] = []
-    for band in predict(ArraySource(image, valid), grid, with_values_mapped(timed, manifest.input, None)):
+    mapped = with_values_mapped(timed, manifest.input, None)
+    for band in predict(ArraySource(image, valid), grid, mapped, batch=batch):
         probability[band.row_px : band.row_px + len(band.probability)] = band.probability
         failures += band.failures
     return Prediction(

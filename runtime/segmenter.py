@@ -104,6 +104,11 @@ class Segmenter:
         """
         self._engine.close()
 
+    @property
+    def engine_name(self) -> str:
+        """What runs the model, such as `cpu` or `tensorrt`; where `auto` was asked for, what it took."""
+        return self._engine_name
+
     def warm_up(self) -> float:
         """Run the model once, so that the first image does not pay for what engines put off; return the seconds.
 
@@ -131,7 +136,9 @@ class Segmenter:
             EngineError: the engine failed on a tile: half an answer would be taken for a whole one.
         """
         with self._engine.used() as engine:
-            prediction = predict_image(image, engine, self.manifest, valid=valid, overlap_px=overlap_px)
+            prediction = predict_image(
+                image, engine, self.manifest, valid=valid, overlap_px=overlap_px, batch=self._best_batch
+            )
         if prediction.failures:
             raise EngineError(
                 f"the engine failed on {len(prediction.failures)} of {prediction.tiles} tiles "
@@ -301,7 +308,7 @@ class Segmenter:
 
         def predict_frame(image: NDArray[Any]) -> Prediction:
             with self._engine.used() as engine:
-                return predict_image(image, engine, self.manifest, overlap_px=overlap_px)
+                return predict_image(image, engine, self.manifest, overlap_px=overlap_px, batch=self._best_batch)
 
         return FrameStream(open_frames(frames, self.manifest.input.bands, drop=drop), predict_frame, options)
 

@@ -137,8 +137,7 @@ def _arriving(reader: FrameReader) -> Generator[Grabbed, None, None]:
     thread = threading.Thread(target=read, name=f"kda-edge reads {source.name}", daemon=True)
     thread.start()
     try:
-        while (grabbed := slot.take(reader.stop.asked)) is not None:
-            yield grabbed
+        yield from iter(lambda: slot.take(reader.stop.asked), None)
     finally:
         reader.stop.ask()
         if slot.stop() is not None:

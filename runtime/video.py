@@ -51,6 +51,7 @@ class VideoResult:
         source: its name, without passwords.
         video_path: overlay, MP4.
         lines_path: a JSON line a frame, and one of the whole.
+        engine: what ran the model.
         landslide_frames: frames with at least one pixel of landslide.
         ended_early: why the source was not seen to its end, a clause; empty: it was, or its time was up.
         summary: figures of the stream.
@@ -60,6 +61,7 @@ class VideoResult:
     source: str
     video_path: Path
     lines_path: Path
+    engine: str
     landslide_frames: int
     ended_early: str
     summary: StreamSummary
@@ -147,6 +149,7 @@ def map_video(
             source=stream.source.name,
             video_path=final.video,
             lines_path=final.lines,
+            engine=segmenter.engine_name,
             landslide_frames=landslide_frames,
             ended_early=ended_early,
             summary=stream.summary,
@@ -189,6 +192,7 @@ def last_line(result: VideoResult, manifest: Manifest, started: datetime) -> str
             **plain_summary(result.summary),
             "notes": result.notes,
             "model": f"{manifest.variant} {manifest.checkpoint_sha256[:12]}",
+            "engine": result.engine,
             "threshold": manifest.threshold,
             "version": __version__,
         },

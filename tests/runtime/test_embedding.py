@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -166,6 +166,23 @@ def test_the_overlap_asked_for_is_the_one_used(manifest: Manifest) -> None:
     assert segmenter.predict(image).tiles == 9
     with pytest.raises(UsageError, match="overlap by 32 px"):
         segmenter.predict(image, overlap_px=32)
+
+
+def test_an_engine_gets_as_many_tiles_a_call_as_it_likes_best(manifest: Manifest, rng: np.random.Generator) -> None:
+    class Wide(WatchedEngine):
+        name, max_batch = "wide", 4
+        sizes: ClassVar[list[int]] = []
+
+        def __call__(self, tiles: np.ndarray) -> np.ndarray:
+            self.sizes.append(len(tiles))
+            return super().__call__(tiles)
+
+    image = rng.integers(0, 256, (32, 32 + 4 * 24, 3), np.uint8)
+    segmenter = Segmenter(Wide(), manifest)
+    np.testing.assert_allclose(segmenter.predict(image).probability, image[..., 0] / 255, atol=1e-6)
+    assert [len(result.prediction.mask) for result in segmenter.stream([image])] == [32]
+    assert Wide.sizes == [4, 1, 4, 1]
+    assert segmenter.engine_name == "wide"
 
 
 def test_warming_up_runs_one_tile_within_the_models_range(make_manifest: Callable[..., Manifest]) -> None:
