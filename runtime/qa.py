@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 NODATA: Final = 1  # the scene has no data here
 SCENE_EDGE: Final = 2  # within EDGE_PX of the raster's border: the network saw a reflection beyond it
 NEAR_NODATA: Final = 4  # within HALO_PX of a pixel without data: the network saw filled pixels
-FAILED_TILE: Final = 8  # a tile that lies here has no answer; the value is a neighbour's, or 255
+FAILED_TILE: Final = 8  # a tile here has no answer, or the scene can't be read; the value is a neighbour's, or 255
 
 # Both are choices, not measurements: the coarsest stride of the encoder.
 EDGE_PX: Final = 32

@@ -93,10 +93,9 @@ class Scene:
             values: of valid pixels from all over the scene, any shape.
         """
         if self.gsd_m is not None and self.factor != 1:
-            yield (
-                f"the scene was read at {self.gsd_m:.3g} m instead of {self.gsd_m / self.factor:.3g} m a pixel, "
-                "and so is its map"
-            )
+            own = f"{self.gsd_m / self.factor:.3g} m"
+            finer = f"; it has no detail finer than {own} all the same" if self.factor < 1 else ""
+            yield f"the scene was read at {self.gsd_m:.3g} m instead of {own} a pixel, and so is its map{finer}"
         for note in (
             gsd_note(self.gsd_m, self.contract.gsd_m),
             value_note(values, self.pixel_type, self.contract, self.value_range),

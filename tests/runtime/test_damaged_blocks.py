@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -121,9 +122,10 @@ def test_what_is_lost_depends_on_the_file_alone(tmp_path: Path, scene_at: Callab
 
 
 def test_what_lies_below_damage_is_lost_where_a_file_is_decoded_from_its_top(
-    tmp_path: Path, scene_at: Callable[..., Any]
+    tmp_path: Path, scene_at: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """After its one warning the decoder goes on making pixels up; also where only lower rows are asked for."""
+    caplog.set_level(logging.INFO, "kda_edge.runtime.blocks")
     path = scene_at(tmp_path / "s.jpg", noise(), driver="JPEG", crs=None, transform=None).path
     before = cut_in_two(path)
     with opened(path) as scene:
@@ -133,6 +135,7 @@ def test_what_lies_below_damage_is_lost_where_a_file_is_decoded_from_its_top(
     assert HEIGHT // 3 < first < HEIGHT * 2 // 3
     assert lost[first:].all()
     np.testing.assert_array_equal(image[:first], before[:first])
+    assert sum("can't be read" in message for message in caplog.messages) == 4  # the window and the row, twice each
     assert lost_of(path, (first + 50, HEIGHT, 0, WIDTH)).all()
     assert not lost_of(path, (0, first, 0, WIDTH)).any()
 

@@ -178,8 +178,8 @@ def test_a_colour_is_the_mean_of_samples_all_over_its_cell(tmp_path: Path) -> No
 
 def test_pixels_without_data_have_no_part_in_a_colour(tmp_path: Path) -> None:
     scene = np.full((3, 1200, 1200), 120, "uint8")
-    scene[:, np.random.default_rng(0).random((1200, 1200)) < 0.4] = 0  # nodata
-    pair = write_pair(tmp_path, scene, np.zeros((1200, 1200), "uint8"), nodata=0)
+    scene[:, np.random.default_rng(0).random((1200, 1200)) < 0.4] = 200  # nodata
+    pair = write_pair(tmp_path, scene, np.zeros((1200, 1200), "uint8"), nodata=200)
     assert (picture(pair, max_px=300)[:-STRIP_PX, :252] == 120).all()
 
 
