@@ -51,7 +51,7 @@ def test_the_addends_are_added_one_by_one_in_order(axis: int, keepdims: int) -> 
 
 
 def test_threads_and_batch_do_not_change_a_byte() -> None:
-    """ONNX Runtime's own ReduceSum of these maps differs between a batch of three and its maps alone (1.32, AVX-512)."""
+    """ONNX Runtime's own ReduceSum of these maps differs between three at once and each alone (1.32, AVX-512)."""
     graph = with_ordered_sums(sum_graph("[n,7,31,61]", [1], "[n,31,61]", 0))
     maps = np.random.default_rng(0).normal(0, 1, (3, 7, 31, 61)).astype(np.float32)
     expected = np.concatenate([answer(graph, one[None]) for one in maps])
