@@ -2,7 +2,7 @@
 
 What counts as damage: every error, and every warning, that GDAL gives while pixels or masks are read. A decoder that
 goes on after a warning has made pixels up (JPEG fills the rest of a block with grey). What no decoder notices is not
-found here: LZW, PackBits, ZSTD and uncompressed blocks carry no check sum.
+found here: a wrong bit nearly always ends the decoding of a DEFLATE block, but seldom that of an LZW or ZSTD one.
 """
 
 from __future__ import annotations
