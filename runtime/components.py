@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from .corners import Bytes, Corners, Ints, Labels, corners_of, joined
 
-STRIP_PX: Final = 2**20  # pixels labelled at once
+STRIP_PX: Final = 2**19  # pixels labelled at once: 15 MB or so, and 100 MB if they are chequers
 BATCH_CORNERS: Final = 2**16  # handed on at once, or one landslide
 LANDSLIDE: Final = 1  # of the map's class band
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Final
 
 from .features import DECIMALS, LONLAT, Feature
+from .ground import Floats
+
+_POINTS: Final = 2**14  # written in one go: Python's numbers take 32 bytes each
 
 
 class GeoJson:
@@ -42,7 +46,7 @@ class GeoJson:
 
 
 def _text(feature: Feature, decimals: int) -> str:
-    rings = ",".join(_ring(ring.ravel().tolist(), decimals) for ring in feature.rings)
+    rings = ",".join(_ring(ring, decimals) for ring in feature.rings)
     area = "null" if feature.area_m2 is None else repr(feature.area_m2)
     return (
         f'{{"type":"Feature","id":{feature.id},"geometry":{{"type":"Polygon","coordinates":[{rings}]}},'
@@ -52,7 +56,8 @@ def _text(feature: Feature, decimals: int) -> str:
     )
 
 
-def _ring(numbers: list[float], decimals: int) -> str:
-    """Return a ring's points; one format for all of them is twice as fast as the json module."""
+def _ring(ring: Floats, decimals: int) -> str:
+    """Return a ring's points; one format for many of them is twice as fast as the json module."""
     point = f"[%.{decimals}f,%.{decimals}f]"
-    return "[" + ",".join([point] * (len(numbers) // 2)) % tuple(numbers) + "]"
+    parts = (ring[first : first + _POINTS] for first in range(0, len(ring), _POINTS))
+    return "[" + ",".join(",".join([point] * len(part)) % tuple(part.ravel().tolist()) for part in parts) + "]"

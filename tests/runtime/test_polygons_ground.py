@@ -131,6 +131,25 @@ def test_longitudes_run_on_across_the_antimeridian(tmp_path: Path) -> None:
     assert summary.area_m2 == pytest.approx(500 * 100, rel=3e-3)
 
 
+def test_holes_stay_inside_and_neighbours_apart_across_the_antimeridian(tmp_path: Path) -> None:
+    classes = np.zeros((20, 60), "uint8")
+    classes[5:15, 5:55] = 1
+    classes[7:13, 28:33] = classes[8:10, 8:10] = classes[8:10, 50:52] = 0  # holes on the line, west and east of it
+    classes[1:3, 2:4] = classes[1:3, 56:58] = 1
+    x, y = (values[0] for values in rasterio.warp.transform("EPSG:4326", "EPSG:32701", [-180.0], [-18.0]))
+    transform = Affine(10, 0, x - 300, 0, -10, y)
+    summary, collection = written(tmp_path, classes, crs="EPSG:32701", transform=transform)
+    west, east, across = (feature["geometry"]["coordinates"] for feature in collection["features"])
+    assert all(179 < lon < 180 for lon, _ in west[0])
+    assert all(-180 < lon < -179 for lon, _ in east[0])
+    outer, *holes = (np.array(ring) for ring in across)
+    assert len(holes) == 3
+    for hole in holes:
+        assert (outer.min(axis=0) < hole.min(axis=0)).all()
+        assert (hole.max(axis=0) < outer.max(axis=0)).all()
+    assert summary.area_m2 == pytest.approx((500 - 30 - 4 - 4 + 4 + 4) * 100, rel=3e-3)
+
+
 def test_longitudes_from_0_to_360_come_back_to_the_usual_range(tmp_path: Path) -> None:
     classes = np.ones((4, 4), "uint8")
     transform = Affine(1e-4, 0, 190, 0, -1e-4, 10)

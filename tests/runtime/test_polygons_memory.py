@@ -42,12 +42,12 @@ print(peak_kb() - before)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
 @pytest.mark.parametrize("suffix", ["geojson", "gpkg"])
 def test_memory_stays_far_below_the_map(tmp_path: Path, suffix: str) -> None:
-    """A map of 3 x 100 MB is turned into polygons within 60 MB, the interpreter not counted."""
+    """A map of 3 x 100 MB is turned into polygons within 80 MB, 13 of them PROJ and its tables."""
     command = [sys.executable, "-c", MEASURE, str(tmp_path / f"big.{suffix}")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     count, growth_kb = map(int, done.stdout.split())
     assert count > 20 * 10
-    assert growth_kb < 60_000
+    assert growth_kb < 80_000
 
 
 def test_memory_does_not_grow_with_the_rows() -> None:
