@@ -130,6 +130,19 @@ def test_a_disk_that_is_full_in_the_middle_of_a_frame_costs_that_frame_only(
     assert path.read_bytes() == content
 
 
+def test_what_is_left_of_a_long_frame_does_not_lie_behind_a_short_one(tmp_path: Path) -> None:
+    frames, file = framed(tmp_path / "f")
+    with file:
+        frames.append(b"header")
+        file.room_bytes = 200
+        with pytest.raises(OutputError):
+            frames.append(b"a" * 300)
+        file.room_bytes = 10**9
+        frames.append(b"b")
+        assert list(frames.frames()) == [b"header", b"b"]
+        assert frames.whole
+
+
 def test_a_disk_that_is_filling_up_is_seen_before_it_is_full(tmp_path: Path) -> None:
     frames, file = framed(tmp_path / "f", free_bytes=200_000)
     with file:

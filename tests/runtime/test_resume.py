@@ -193,6 +193,23 @@ def test_a_second_run_at_the_same_time_is_told_and_the_first_goes_on(segmenter: 
     assert told[0].startswith("another run is at work on s_landslide.journal in ")
 
 
+def test_the_engine_waits_for_the_record_of_a_finished_band(
+    make_manifest: Callable[..., Manifest], scene_at: Callable[..., Any], tmp_path: Path, journal: Path
+) -> None:
+    """A scene of which most is junk behind its pixels: before its digest is there, nothing can be recorded."""
+    path = scene_at(tmp_path / "s.tif", np.full((100, 32 + 20 * 24, 3), 9, np.uint8)).path
+    with path.open("r+b") as file:
+        file.truncate(300 * 2**20)
+    unrecorded: list[int] = []
+
+    def look(done: int, total: int) -> None:
+        if not rows_kept(journal):
+            unrecorded.append(done)
+
+    Segmenter(sloped, make_manifest()).predict_scene(path, progress=look)
+    assert max(unrecorded) <= 21 + 4  # a row of tiles, and those under way while it is blended
+
+
 @pytest.mark.parametrize("how", ["vanishes", "is written to"])
 def test_a_scene_that_is_touched_while_it_is_mapped_has_no_map(
     segmenter: Segmenter, path: Path, journal: Path, tmp_path: Path, how: str
