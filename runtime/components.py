@@ -111,8 +111,8 @@ class ComponentStream:
         slides = np.zeros((height_px + 1, self._width_px + 2), np.uint8)  # with the row above and a margin
         slides[0, 1:-1] = self._above > 0
         np.equal(layers[0], LANDSLIDE, out=slides[1:, 1:-1].view(np.bool_))
-        labels = np.empty(slides.shape, np.int32)
-        count = cv2.connectedComponents(slides, labels, connectivity=4, ltype=cv2.CV_32S)[0] - 1
+        found, image = cv2.connectedComponents(slides, connectivity=4, ltype=cv2.CV_32S)
+        count, labels = found - 1, np.asarray(image, np.int32)  # label 0 is what is no landslide
         above, last = labels[0, 1:-1], labels[-1, 1:-1]
 
         meet = self._above > 0
