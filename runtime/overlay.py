@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .bands import RGB
 from .legend import AREA_SHARE, CASING, LANDSLIDE, NODATA, Bytes, Color
-from .map_writer import NODATA_BYTE
+from .map_bytes import NODATA_BYTE
 
 UNKNOWN_SHARE: Final = 0.7  # of grey where nobody knows: what lies there is hardly seen
 LARGE_FRAME_PX: Final = 1000  # longer frames get bold lines
@@ -24,7 +25,10 @@ def overlaid(frame: Bytes, mask: Bytes, bands: Sequence[str]) -> Bytes:
         mask: of the frame or of a smaller copy of it: 1 landslide, 255 unknown, 0 background.
         bands: red, green and blue in the frame's order.
     """
-    picture = np.ascontiguousarray(frame[..., [bands.index(name) for name in ("blue", "green", "red")]])
+    if tuple(bands) == RGB:
+        picture = np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), np.uint8)
+    else:
+        picture = np.ascontiguousarray(frame[..., [bands.index(name) for name in ("blue", "green", "red")]])
     height_px, width_px = picture.shape[:2]
     if mask.shape != picture.shape[:2]:
         mask = np.asarray(cv2.resize(mask, (width_px, height_px), interpolation=cv2.INTER_NEAREST), np.uint8)

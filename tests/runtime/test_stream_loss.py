@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import logging
 import math
+import socket
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from fake_frames import LOST, FakeTime, ScriptedSource, numbered, reading_threads, seen
+from fake_videos import COLOURS, write_video
 
 from kda_edge.errors import UsageError, VideoError
 from kda_edge.runtime import FrameResult
 from kda_edge.runtime.bands import RGB
-from kda_edge.runtime.frame_reader import StreamOptions
+from kda_edge.runtime.frame_reader import Clock, StreamOptions
+from kda_edge.runtime.frame_sources import open_frames
 from kda_edge.runtime.opencv_frames import VideoFrames
 from kda_edge.runtime.stream import FrameStream
 
@@ -170,3 +175,38 @@ def test_channels_come_in_the_models_order(bands: tuple[str, str, str]) -> None:
     for channel, band in enumerate(bands):
         np.testing.assert_array_equal(found[..., channel], image[..., ["blue", "green", "red"].index(band)])
     assert found.flags.c_contiguous
+
+
+@pytest.fixture
+def broadcast(tmp_path: Path) -> Iterator[str]:
+    """The address of a server on this machine that sends nine frames to each of two who connect, then is gone."""
+    content = write_video(tmp_path / "clip.ts", [COLOURS[number % 3] for number in range(9)]).read_bytes()
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with server:
+            for _ in range(2):
+                connection, _ = server.accept()
+                with connection:
+                    connection.sendall(content)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    thread.join()
+
+
+def test_a_broadcast_that_breaks_off_is_received_again_by_the_real_library(broadcast: str) -> None:
+    hurried = Clock(pause=lambda event, seconds: event.wait(seconds / 25))
+    source = open_frames(broadcast, RGB)
+    assert source.live
+    stream, results = (
+        FrameStream(source, seen, StreamOptions(drop=False, reconnect_s=0.5), hurried),
+        list[FrameResult](),
+    )
+    with pytest.raises(VideoError, match="not found again within 0.5 s"):
+        results.extend(stream)
+    assert [result.index for result in results] == list(range(18))
+    assert [result.index for result in results if result.reconnects] == [9]
+    for result in results:
+        assert np.abs(result.frame.astype(int) - COLOURS[result.index % 9 % 3]).max() < 40
