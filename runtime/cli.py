@@ -4,7 +4,7 @@ Writes three files beside each scene, or into the folder given with -o: SCENE_la
 and qa), SCENE_landslide.geojson (polygons with their area) and SCENE_landslide.png (a picture).
 
 A run that was cut off goes on where it was: give the same command again. To share one scene among machines, give
---shard 1/3, 2/3 and 3/3 and join them with: kda-infer merge (see kda-infer merge --help).
+--shard 1/3, 2/3 and 3/3 and join what they leave in DIR: kda-infer merge valley.tif --shards DIR -o maps
 
 Of videos (flight.mp4), cameras (/dev/video0) and streams (rtsp://host/path) it writes FLIGHT_landslide.mp4, an overlay,
 and FLIGHT_landslide.jsonl, a JSON line a frame; of live ones the newest frame is looked at, the others are dropped.

@@ -205,6 +205,15 @@ def test_small_polygons_are_left_out_but_not_their_pixels(
     assert (result.polygons, result.landslide_px) == (1, 104)
 
 
+def test_polygons_of_an_earlier_map_in_another_format_are_named(segmenter: Segmenter, scene: Any) -> None:
+    assert segmenter.predict_scene(scene.path).notes == ()
+    result = segmenter.predict_scene(scene.path, polygons="gpkg")
+    assert result.polygons_path.suffix == ".gpkg"
+    assert result.notes == ("scene_landslide.geojson is of an earlier map; remove it",)
+    with pytest.raises(UsageError, match="geojson or gpkg, not 'shp'"):
+        segmenter.predict_scene(scene.path, polygons="shp")
+
+
 def test_what_a_person_should_know_is_noted(
     make_manifest: Callable[..., Manifest], tmp_path: Path, scene_at: Callable[..., Any]
 ) -> None:
