@@ -200,11 +200,9 @@ def test_a_broadcast_that_breaks_off_is_received_again_by_the_real_library(broad
     hurried = Clock(pause=lambda event, seconds: event.wait(seconds / 25))
     source = open_frames(broadcast, RGB)
     assert source.live
-    stream, results = (
-        FrameStream(source, seen, StreamOptions(drop=False, reconnect_s=0.5), hurried),
-        list[FrameResult](),
-    )
-    with pytest.raises(VideoError, match="not found again within 0.5 s"):
+    stream = FrameStream(source, seen, StreamOptions(drop=False, reconnect_s=0.5), hurried)
+    results: list[FrameResult] = []
+    with pytest.raises(VideoError, match=r"not found again within 0\.5 s"):
         results.extend(stream)
     assert [result.index for result in results] == list(range(18))
     assert [result.index for result in results if result.reconnects] == [9]
