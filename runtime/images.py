@@ -13,7 +13,7 @@ from kda_edge.manifest import InputContract, Manifest
 from kda_edge.predict import ArraySource, Engine, TileFailure, predict
 from kda_edge.tiles import TileGrid
 
-from .map_writer import class_bytes
+from .map_bytes import class_bytes
 from .radiometry import with_values_mapped
 from .results import Prediction
 

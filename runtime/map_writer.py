@@ -22,32 +22,16 @@ from kda_edge.errors import OutputError
 
 from .contract import MAP_BANDS
 from .gdal import GDAL_ERRORS, gdal_session, one_line, open_raster
+from .map_bytes import NODATA_BYTE
 from .place import alone, lies_as, not_carried, place, require_carried
 from .scene import Scene
 
-NODATA_BYTE: Final = 255  # in class and probability; qa never has it
-PROBABILITY_TOP: Final = 254  # stands for probability 1
 BLOCK_PX: Final = 256  # side of the file's blocks
 OVERVIEWS_FROM_PX: Final = 512  # longer scenes get overviews, down to one block
 # Of deflate, with the horizontal predictor: on the map of a drone's orthomosaic of 31 Mpx 0.7 s of CPU and 12.6 MB,
 # where GDAL's own (6, no predictor) takes 1.2 s and 14.9 MB.
 ZLEVEL: Final = 4
 ROWS_BEHIND: Final = 1  # most rows of blocks that are still to be written while the next is filled
-
-
-def probability_bytes(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return 0..254 for probability 0..1, rounded to the nearest, and 255 where it is NaN."""
-    scaled = np.rint(probability * np.float32(PROBABILITY_TOP))
-    np.putmask(scaled, np.isnan(scaled), NODATA_BYTE)
-    rounded: NDArray[np.uint8] = scaled.astype(np.uint8)
-    return rounded
-
-
-def class_bytes(probability: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
-    """Return 1 where the probability reaches the threshold, 0 where it does not, 255 where it is NaN."""
-    classes: NDArray[np.uint8] = (probability >= np.float32(threshold)).view(np.uint8)
-    np.putmask(classes, np.isnan(probability), NODATA_BYTE)
-    return classes
 
 
 def free_bytes_at(folder: Path) -> float:

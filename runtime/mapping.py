@@ -18,7 +18,7 @@ from kda_edge.predict import Band, Bands, Engine, Progress, TileFailure, counted
 from kda_edge.tile_stream import Step, rows_needed, tile_steps
 from kda_edge.tiles import TileGrid
 
-from .map_writer import NODATA_BYTE, class_bytes, probability_bytes
+from .map_bytes import NODATA_BYTE, class_bytes, probability_bytes
 from .qa import HALO_PX, NODATA, halo_rows, qa_rows
 from .readers import OpenSource, ReadPlan, rows_ahead
 

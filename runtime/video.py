@@ -18,7 +18,7 @@ from kda_edge.errors import Cancelled, KdaEdgeError, OutputError, UsageError, Vi
 from kda_edge.manifest import Manifest
 
 from .gdal import one_line
-from .map_writer import NODATA_BYTE
+from .map_bytes import NODATA_BYTE
 from .outputs import staged_files
 from .overlay import overlaid
 from .segmenter import Segmenter

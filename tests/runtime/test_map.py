@@ -20,7 +20,8 @@ from kda_edge.manifest import Manifest
 from kda_edge.predict import predict_array
 from kda_edge.runtime.assembly import Tally, map_tags
 from kda_edge.runtime.gdal import gdal_session, open_raster
-from kda_edge.runtime.map_writer import class_bytes, map_writer, probability_bytes
+from kda_edge.runtime.map_bytes import class_bytes, probability_bytes
+from kda_edge.runtime.map_writer import map_writer
 from kda_edge.runtime.mapping import mapped_rows
 from kda_edge.runtime.qa import EDGE_PX, FAILED_TILE, NEAR_NODATA, NODATA, SCENE_EDGE
 from kda_edge.runtime.radiometry import with_values_mapped

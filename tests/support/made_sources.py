@@ -93,3 +93,9 @@ class Opener:
 def our_threads() -> list[str]:
     """Names of the threads that kda-edge has left running."""
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("kda-edge")]
+
+
+def position(tiles: np.ndarray) -> np.ndarray:
+    """Answer by place and content, so that no two tiles agree; each tile as if it were alone."""
+    ramp = np.add.outer(np.arange(tiles.shape[2]), np.arange(tiles.shape[3])) / (2 * tiles.shape[2])
+    return ((np.abs(np.sin(tiles.sum(axis=1, keepdims=True))) + ramp) / 2).astype(np.float32)
