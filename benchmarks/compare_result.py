@@ -126,6 +126,7 @@ def _agreements(agreements: Mapping[str, Agreement]) -> list[Figure]:
         for figure in (
             Figure("agreement.alone_px", found.alone_px, "px", "neither", {"contestant": label}),
             Figure("agreement.alone_max_steps", found.alone_max_steps, "1/254", "lower", {"contestant": label}),
+            Figure("agreement.alone_mean_abs", found.alone_mean_abs, "", "lower", {"contestant": label}),
             Figure("agreement.mean_abs", found.mean_abs, "", "lower", {"contestant": label}),
             Figure("agreement.same_class", found.same_class, "", "higher", {"contestant": label}),
         )

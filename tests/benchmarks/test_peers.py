@@ -73,7 +73,7 @@ def test_a_peer_maps_with_the_same_network_on_the_same_tiles(
     assert lap.map_path is not None
     found = agreement_of(ours.map_path, lap.map_path, tile_px=TILE_PX, overlap_px=OVERLAP_PX)
     assert found.alone_px > 50_000
-    assert found.is_same_network, found
+    assert found.is_same_network(), found
     assert found.mean_abs < 0.1  # blending, and above all that we fill nodata and peers don't, may differ by this much
     assert lap.tiles == (6 if name == "monai" else 5)  # MONAI has no notion of nodata
     assert 0 < lap.seconds < 60
