@@ -35,7 +35,7 @@ from .bars import bars_of
 from .compare_result import comparison_result, comparison_table
 from .contest import MappingTask
 from .contest_process import ContestProcess, MeasuredLap, opened_contest
-from .contestants import OURS, PEERS, RUN_PYTORCH
+from .contestants import ENGINE_ALONE, OURS, PEERS, RUN_PYTORCH
 from .interleaved import Rounds, interleaved
 from .report import add_json_option, publish, require_json_path
 from .scene_part import some_rows, warm_up_scene
@@ -105,6 +105,7 @@ def compare_scene(artifacts: Sequence[Path | None], options: argparse.Namespace,
             process.run(warm_up, folder / "warm_up")
         laps, rounds = raced(contest, scene_path, folder, options.rounds)
         settings = {label: {**process.settings, "open_s": process.open_s} for label, process in contest.items()}
+    require_one_engine(settings)
     agreements = agreements_with_ours(laps, first, tasks)
     models = list({id(task.artifact): task.model() for _, task in tasks.values()}.values())
     result = comparison_result(
@@ -182,6 +183,13 @@ def raced(
         clock=counted_s,
         progress=lambda done, total: _to_stderr(f"round {done} of {total}"),
     )
+
+
+def require_one_engine(settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise `EngineError` where `auto` chose one engine for kda-infer and another for the engine alone."""
+    engines = {str(settings[label]["engine"]) for label in (OURS, ENGINE_ALONE) if label in settings}
+    if len(engines) > 1:
+        raise EngineError(f"auto chose {' and '.join(sorted(engines))} in turn; name one of them with --engine")
 
 
 def agreements_with_ours(

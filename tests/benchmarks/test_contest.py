@@ -12,7 +12,7 @@ import pytest
 
 from kda_edge.benchmarks.bars import Bar, bars_of
 from kda_edge.benchmarks.batch_choice import chosen_batch, fastest, tile_ms_by_batch
-from kda_edge.benchmarks.compare import raced
+from kda_edge.benchmarks.compare import raced, require_one_engine
 from kda_edge.benchmarks.contest import Contestant, Lap, MappingTask, Settings
 from kda_edge.benchmarks.contest_process import ContestProcess, MeasuredLap
 from kda_edge.benchmarks.contest_worker import serve
@@ -129,3 +129,9 @@ def test_each_student_has_its_bars() -> None:
     ]
     assert next(iter(bars_of("base"))).limit == 1.08
     assert [bar.of for bar in bars_of("tiny")] == ["monai", "ort-loop"]
+
+
+def test_one_engine_alone_is_no_floor_under_another() -> None:
+    require_one_engine({"kda-infer": {"engine": "cpu"}, "engine-alone": {"engine": "cpu"}, "monai": {"engine": "x"}})
+    with pytest.raises(EngineError, match=r"cpu and openvino .* --engine"):
+        require_one_engine({"kda-infer": {"engine": "cpu"}, "engine-alone": {"engine": "openvino"}})
