@@ -217,7 +217,7 @@ def _with_backbone(student: Network, config: SegmentConfig) -> str:
     elif config.recompute or config.backbone:
         raise UsageError(f"{config.variant} has no PVT encoder; leave --backbone and --recompute out")
     if not config.backbone:
-        return ""
+        return read_checkpoint(config.init).training.teacher if config.init else ""
     backbone = read_backbone(Path(config.backbone))
     load_backbone(encoder, backbone, Path(config.backbone))
     return backbone.summary

@@ -57,7 +57,7 @@ def alone(tiles: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     return found
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, 2, 8])
 @pytest.mark.parametrize("name", ENGINES)
 def test_a_tile_has_the_same_bytes_in_any_batch_and_on_any_number_of_threads(
     name: str, threads: int, tiles: NDArray[np.float32], alone: dict[str, NDArray[np.float32]]

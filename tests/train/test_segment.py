@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kda_edge.checkpoint import read_checkpoint, read_content, weights_digest, write_content
+from kda_edge.checkpoint import read_checkpoint, read_content, weights_digest, write_checkpoint, write_content
 from kda_edge.errors import TrainingError, UsageError
 from kda_edge.train.augmentation import Augmentation
 from kda_edge.train.cli import main
@@ -171,7 +171,10 @@ def test_training_starts_from_a_given_student(data: DataSet, tmp_path: Path) -> 
     still = dataclasses.replace(
         CONFIG, epochs=1, init=str(first), backbone_rate=(0, 0), decoder_rate=(0, 0), weight_decay=0.0
     )
+    taught = read_checkpoint(first)
+    write_checkpoint(first, dataclasses.replace(taught, training=dataclasses.replace(taught.training, teacher="a CNN")))
     second = segment(still, data, tmp_path / "second")
+    assert read_checkpoint(second).training.teacher == "a CNN"  # what the weights came from is not forgotten
     assert weights_digest(read_checkpoint(second).student) == weights_digest(read_checkpoint(first).student)
     with pytest.raises(TrainingError, match="holds 'nano', not 'tiny'"):
         segment(dataclasses.replace(still, variant="tiny"), data, tmp_path / "third")
