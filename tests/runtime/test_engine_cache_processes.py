@@ -29,7 +29,6 @@ import logging, os, signal, sys, time
 from pathlib import Path
 from kda_edge.runtime.engine_cache import cached_engine
 from kda_edge.runtime.engine_key import EngineKey
-from engine_builds import Builder, engine_files, warnings
 from kda_edge.runtime.tensorrt_build import Built
 from kda_edge.runtime.tensorrt_inspect import LayerCounts
 
