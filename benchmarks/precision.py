@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="default: precision.json in --out")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--calib-method", default="percentile")
+    parser.add_argument("--tile-px", type=int, metavar="PX", help="side of the tiles (default: the checkpoint's)")
     parser.add_argument(
         "--no-labels", action="store_true", help="differences and sizes alone: weights that learned nothing"
     )
@@ -78,6 +79,8 @@ def exported(name: str, options: argparse.Namespace) -> dict[str, Any]:
     artifact = options.out / f"{name.replace(' ', '_')}.onnx"
     command = [sys.executable, "-m", "kda_edge.export", "--ckpt", str(options.ckpt), "-o", str(artifact), "--json"]
     command += ROWS[name]
+    if options.tile_px:
+        command += ["--tile", str(options.tile_px)]
     if not options.no_labels:
         command += ["--eval", str(labelled)]
     if "--int8" in command:
