@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kda_edge.errors import MissingDependency
+from kda_edge.runtime.engine_openvino import load_openvino
 
 from .contest import MappingTask
 from .tile_loop import LoopPeer
@@ -16,11 +16,9 @@ def open_openvino(task: MappingTask) -> LoopPeer:
 
     Raises:
         MissingDependency: OpenVINO is not installed.
+        DeviceError: it is, and can't be loaded or is too old.
     """
-    try:
-        import openvino
-    except ModuleNotFoundError as error:
-        raise MissingDependency("openvino", extra="peers") from error
+    openvino = load_openvino()
     wanted: dict[str, str | int] = {
         "INFERENCE_NUM_THREADS": task.threads,
         "PERFORMANCE_HINT": "LATENCY",
