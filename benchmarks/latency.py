@@ -21,7 +21,7 @@ from kda_edge.manifest import Manifest
 from kda_edge.predict import Engine
 from kda_edge.runtime.artifact import read_artifact
 from kda_edge.runtime.engine_choice import ENGINES, GPU_ENGINES
-from kda_edge.runtime.engines import open_engine
+from kda_edge.runtime.engines import OpenedEngine, open_engine
 
 from . import plots
 from .arguments import add_engine_options, positive_number, positive_numbers
@@ -108,14 +108,18 @@ def plan_from(min_calls: int, tolerance: float, limit_s: float) -> TimingPlan:
     return TimingPlan(rule, min_calls=min_calls, warm_up_limit_s=max(limit_s / 3, 1.0), limit_s=limit_s)
 
 
-def latency(config: LatencyConfig) -> Result:
+def latency(config: LatencyConfig, *, open_model: Callable[..., OpenedEngine] = open_engine) -> Result:
     """Open the model and measure each batch.
+
+    Args:
+        config: what is measured.
+        open_model: `open_engine`, or what takes its arguments.
 
     Raises:
         KdaEdgeError: as `open_engine`; also where the tile is not the model's.
     """
     artifact = read_artifact(config.model, allow_unverified=config.allow_unverified)
-    with open_engine(config.model, engine=config.engine, allow_unverified=config.allow_unverified) as engine:
+    with open_model(config.model, engine=config.engine, allow_unverified=config.allow_unverified) as engine:
         require_tile(config.tile_px, engine.manifest)
         runs = engine.runs if hasattr(engine.runs, "timed") else engine
         before = conditions(engine.name)

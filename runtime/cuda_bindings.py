@@ -65,6 +65,14 @@ class CudaBindings:
         """Return an event."""
         return self._call("cudaEventCreateWithFlags", self._runtime.cudaEventDisableTiming)
 
+    def timed_event(self) -> Any:
+        """Return an event that keeps the time."""
+        return self._call("cudaEventCreateWithFlags", self._runtime.cudaEventDefault)
+
+    def elapsed_ms(self, start: Any, end: Any) -> float:
+        """Return the ms between two events."""
+        return float(self._call("cudaEventElapsedTime", start, end))
+
     def destroy_event(self, event: Any) -> None:
         """Give back an event."""
         self._call("cudaEventDestroy", event)

@@ -64,6 +64,14 @@ class Cuda(Protocol):
         """Return an event without timing."""
         ...
 
+    def timed_event(self) -> Any:
+        """Return an event that keeps the time at which it happens; waiting for it may take longer."""
+        ...
+
+    def elapsed_ms(self, start: Any, end: Any) -> float:
+        """Return the ms between two timed events, which have both happened; to about half a microsecond."""
+        ...
+
     def destroy_event(self, event: Any) -> None:
         """Give back an event."""
         ...

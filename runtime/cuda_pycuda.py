@@ -66,6 +66,14 @@ class Pycuda:
         """Return an event."""
         return self._call(self._driver.Event, self._driver.event_flags.DISABLE_TIMING)
 
+    def timed_event(self) -> Any:
+        """Return an event that keeps the time."""
+        return self._call(self._driver.Event)
+
+    def elapsed_ms(self, start: Any, end: Any) -> float:
+        """Return the ms between two events."""
+        return float(self._call(start.time_till, end))
+
     def destroy_event(self, event: Any) -> None:
         """Nothing: an event of pycuda goes with its last reference."""
 

@@ -90,6 +90,10 @@ class TensorRTEngine:
         """Yield the answer to each batch, in order, copies overlapped with computing; see `TensorRTRunner.map`."""
         return self._runner.map(batches)
 
+    def timed(self, tiles: NDArray[np.float32]) -> tuple[NDArray[np.float32], dict[str, float]]:
+        """Return the answer and ms of `copy_in`, `compute` and `copy_out` on the device; see `TensorRTRunner.timed`."""
+        return self._runner.timed(tiles)
+
     def close(self) -> None:
         """Give back all that the engine holds on the device; closing twice is no error."""
         self._runner.close()

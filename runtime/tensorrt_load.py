@@ -21,6 +21,7 @@ from kda_edge.errors import EngineError
 from .cuda_buffers import Cuda
 from .engine_cache import cache_folder
 from .tensorrt_api import Library
+from .tensorrt_marks import Marks, TimedMarks
 
 INPUT: Final = "image"
 OUTPUT: Final = "probability"
@@ -29,6 +30,30 @@ FLOAT_BYTES: Final = 4
 AGAIN: Final = "export the model again with kda-export"
 
 Tiles = NDArray[np.float32]
+
+# All that running asks of TensorRT, by class; the same in 10.3, 10.13, 10.16 and 11.4 (a test holds it to them).
+USED_TO_RUN: Final[dict[str, tuple[str, ...]]] = {
+    "tensorrt": ("Runtime", "DataType", "ExecutionContextAllocationStrategy"),
+    "DataType": ("FLOAT",),
+    "ExecutionContextAllocationStrategy": ("USER_MANAGED",),
+    "Runtime": ("DLA_core", "deserialize_cuda_engine"),
+    "ICudaEngine": (
+        "create_execution_context",
+        "device_memory_size_v2",
+        "get_tensor_dtype",
+        "get_tensor_name",
+        "get_tensor_profile_shape",
+        "get_tensor_shape",
+        "num_io_tensors",
+    ),
+    "IExecutionContext": (
+        "execute_async_v3",
+        "get_tensor_shape",
+        "set_device_memory",
+        "set_input_shape",
+        "set_tensor_address",
+    ),
+}
 
 _log = logging.getLogger(__name__)
 
@@ -42,16 +67,15 @@ class Slot:
     image_address: int
     probability: Tiles
     probability_address: int
-    arrived: Any
-    computed: Any
-    answered: Any
+    marks: Marks
     batch: int = 0  # that the context's shapes are set to
     is_warm: bool = False  # launched once with these shapes, which TensorRT needs before a capture
     graph: Any = None
 
     def forget(self) -> None:
         """Let go of what is about to be given back; a reader who was stopped midway may still hold the slot."""
-        self.context = self.arrived = self.computed = self.answered = None
+        self.context = None
+        self.marks.forget()
         self.image = self.probability = np.empty(0, np.float32)
 
 
@@ -85,6 +109,7 @@ class LoadedEngine:
         """
         self._library, self.cuda, self.tile_px = library, cuda, tile_px
         self._resources: ExitStack | None = None
+        self._timed_marks: TimedMarks | None = None
         self.slots: list[Slot] = []
         with ExitStack() as stack:
             self._give_back(stack, cuda.close)
@@ -121,6 +146,16 @@ class LoadedEngine:
             resources, self._resources = self._resources, None
             resources.close()
 
+    def timed_marks(self) -> TimedMarks:
+        """Return marks that keep the time; made when they are first asked for, and given back with the rest."""
+        assert self._resources is not None
+        if self._timed_marks is None:
+            with ExitStack() as stack:
+                self._timed_marks = marks = TimedMarks(*(self._event(stack, self.cuda.timed_event) for _ in range(4)))
+                stack.callback(marks.forget)
+                self._resources.push(stack.pop_all())
+        return self._timed_marks
+
     def drain(self) -> None:
         """Wait until nothing is in flight; on a device that is lost nothing is."""
         for stream in (self.into, self.compute, self.out_of):
@@ -156,14 +191,14 @@ class LoadedEngine:
         tile = self.max_batch * self.tile_px**2
         image, probability = (self._pinned(stack, floats) for floats in (3 * tile, tile))
         addresses = [self._device(stack, floats * FLOAT_BYTES) for floats in (3 * tile, tile)]
-        events = [self._event(stack) for _ in range(3)]
+        marks = Marks(*(self._event(stack, self.cuda.event) for _ in range(3)))
         strategy = self._library.trt.ExecutionContextAllocationStrategy.USER_MANAGED
         context = self._engine.create_execution_context(strategy)
         if context is None:
             raise EngineError(
                 f"TensorRT can't prepare the engine to run ({self.said()}); free some of the device's memory"
             )
-        slot = Slot(context, image, addresses[0], probability, addresses[1], *events)
+        slot = Slot(context, image, addresses[0], probability, addresses[1], marks)
         stack.callback(slot.forget)
         self._give_back(stack, self.drop_graph, slot)
         if scratch_bytes:
@@ -181,8 +216,8 @@ class LoadedEngine:
     def _forget_streams(self) -> None:
         self.into = self.compute = self.out_of = None
 
-    def _event(self, stack: ExitStack) -> Any:
-        event = self.cuda.event()
+    def _event(self, stack: ExitStack, make: Callable[[], Any]) -> Any:
+        event = make()
         self._give_back(stack, self.cuda.destroy_event, event)
         return event
 

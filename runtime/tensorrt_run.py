@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import cycle
 from types import TracebackType
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -22,30 +22,7 @@ from kda_edge.errors import EngineError
 from .cuda_buffers import Cuda
 from .tensorrt_api import Library
 from .tensorrt_load import AGAIN, INPUT, OUTPUT, SLOTS, LoadedEngine, Slot, Tiles
-
-# All that running asks of TensorRT, by class; the same in 10.3, 10.13, 10.16 and 11.4 (a test holds it to them).
-USED_TO_RUN: Final[dict[str, tuple[str, ...]]] = {
-    "tensorrt": ("Runtime", "DataType", "ExecutionContextAllocationStrategy"),
-    "DataType": ("FLOAT",),
-    "ExecutionContextAllocationStrategy": ("USER_MANAGED",),
-    "Runtime": ("DLA_core", "deserialize_cuda_engine"),
-    "ICudaEngine": (
-        "create_execution_context",
-        "device_memory_size_v2",
-        "get_tensor_dtype",
-        "get_tensor_name",
-        "get_tensor_profile_shape",
-        "get_tensor_shape",
-        "num_io_tensors",
-    ),
-    "IExecutionContext": (
-        "execute_async_v3",
-        "get_tensor_shape",
-        "set_device_memory",
-        "set_input_shape",
-        "set_tensor_address",
-    ),
-}
+from .tensorrt_marks import PHASES, Marks
 
 _log = logging.getLogger(__name__)
 
@@ -113,6 +90,31 @@ class TensorRTRunner:
         self._require_open()
         return self._map(batches)
 
+    def timed(self, tiles: Tiles) -> tuple[Tiles, dict[str, float]]:
+        """Return the answer and ms of `copy_in`, `compute` and `copy_out`, kept by events on the device.
+
+        The steps are those of a call, the waits between the streams included. Filling pinned memory and reading it
+        is in none of them. Of more than `max_batch` tiles each part waits for the one before, and times are added.
+
+        Raises:
+            EngineError: as a call does.
+        """
+        self._require_open()
+        answers: list[Tiles] = []
+        spent_ms = dict.fromkeys(PHASES, 0.0)
+        with self._alone():
+            slot, marks = self._loaded.slots[0], self._loaded.timed_marks()
+            for part, _ in self._chunks([tiles]):
+                if len(part):
+                    pixels = self._filled(slot, part)
+                    self._cuda.record(marks.started, self._loaded.into)
+                    self._start(slot, pixels, len(part), marks)
+                    self._cuda.synchronize(marks.answered)
+                    for phase, taken_ms in marks.phases_ms(self._cuda).items():
+                        spent_ms[phase] += taken_ms
+                answers.append(self._read(slot, len(part)))
+        return _joined(answers), spent_ms
+
     def close(self) -> None:
         """Wait for the device and give everything back; closing twice is no error."""
         self._loaded.close()
@@ -126,16 +128,22 @@ class TensorRTRunner:
         self.close()
 
     def _map(self, batches: Iterable[Tiles]) -> Iterator[Tiles]:
-        if self._is_busy:
-            raise EngineError("the engine is at work on other tiles; read those to their end, or open another engine")
-        self._is_busy = True
-        try:
+        with self._alone():
             parts: list[Tiles] = []
             for answer, is_last in self._overlapped(self._chunks(batches)):
                 parts.append(answer)
                 if is_last:
-                    yield parts[0] if len(parts) == 1 else np.concatenate(parts)
+                    yield _joined(parts)
                     parts = []
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep the slots for one use, and leave nothing in flight where that ends early."""
+        if self._is_busy:
+            raise EngineError("the engine is at work on other tiles; read those to their end, or open another engine")
+        self._is_busy = True
+        try:
+            yield
         except BaseException:  # also a reader who stops early: nothing may be left in flight
             if self._loaded.is_open:
                 self._loaded.drain()
@@ -169,26 +177,36 @@ class TensorRTRunner:
             yield self._answer(*in_flight.popleft())
 
     def _submit(self, slot: Slot, tiles: Tiles) -> None:
-        """Start all that a batch needs; the slot's last answer was taken, so nothing of it is in use any more."""
-        cuda, loaded = self._cuda, self._loaded
-        batch = max(len(tiles), loaded.min_batch)  # what is left of earlier tiles fills up, and is not looked at
+        self._start(slot, self._filled(slot, tiles), len(tiles), slot.marks)
+
+    def _filled(self, slot: Slot, tiles: Tiles) -> Tiles:
+        """Return pinned memory with the tiles; the slot's last answer was taken, so nothing of it is in use."""
+        batch = max(len(tiles), self._loaded.min_batch)  # the rest is of earlier tiles, and is not looked at
         pixels = slot.image[: batch * 3 * self.tile_px**2]
         np.copyto(pixels[: tiles.size].reshape(tiles.shape), tiles)
+        return pixels
+
+    def _start(self, slot: Slot, pixels: Tiles, count: int, marks: Marks) -> None:
+        """Start all that a batch needs; `count` of its answers are wanted."""
+        cuda, loaded = self._cuda, self._loaded
         cuda.copy_in(slot.image_address, pixels, loaded.into)
-        cuda.record(slot.arrived, loaded.into)
-        cuda.wait(loaded.compute, slot.arrived)
-        self._launch(slot, batch)
-        cuda.record(slot.computed, loaded.compute)
-        cuda.wait(loaded.out_of, slot.computed)
-        cuda.copy_out(slot.probability[: len(tiles) * self.tile_px**2], slot.probability_address, loaded.out_of)
-        cuda.record(slot.answered, loaded.out_of)
+        cuda.record(marks.arrived, loaded.into)
+        cuda.wait(loaded.compute, marks.arrived)
+        self._launch(slot, pixels.size // (3 * self.tile_px**2))
+        cuda.record(marks.computed, loaded.compute)
+        cuda.wait(loaded.out_of, marks.computed)
+        cuda.copy_out(slot.probability[: count * self.tile_px**2], slot.probability_address, loaded.out_of)
+        cuda.record(marks.answered, loaded.out_of)
 
     def _answer(self, slot: Slot, batch: int, is_last: bool) -> tuple[Tiles, bool]:
         self._require_open()
         if batch:
-            self._cuda.synchronize(slot.answered)
-        answer = slot.probability[: batch * self.tile_px**2].copy()
-        return answer.reshape(batch, 1, self.tile_px, self.tile_px), is_last
+            self._cuda.synchronize(slot.marks.answered)
+        return self._read(slot, batch), is_last
+
+    def _read(self, slot: Slot, count: int) -> Tiles:
+        answer: Tiles = slot.probability[: count * self.tile_px**2].copy()
+        return answer.reshape(count, 1, self.tile_px, self.tile_px)
 
     def _launch(self, slot: Slot, batch: int) -> None:
         if batch != slot.batch:
@@ -236,3 +254,7 @@ class TensorRTRunner:
     def _require_open(self) -> None:
         if not self._loaded.is_open:
             raise EngineError("the engine is closed; open it again")
+
+
+def _joined(parts: list[Tiles]) -> Tiles:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -56,6 +56,38 @@ def test_numbers_come_back_from_the_device_once_the_event_is_waited_for(
     gpu.require_clean()
 
 
+def test_the_time_between_two_events_is_that_of_what_was_told_between_them(
+    make_cuda: Callable[[SimulatedGpu], Cuda],
+) -> None:
+    gpu = SimulatedGpu()
+    gpu.copy_in_ms = 3.0
+    cuda = make_cuda(gpu)
+    there, address, stream = cuda.pinned(5), cuda.device(20), cuda.stream()
+    events = [cuda.timed_event() for _ in range(3)]
+    for event in events:
+        cuda.record(event, stream)
+        cuda.copy_in(address, there, stream)
+    cuda.drain(stream)
+    assert cuda.elapsed_ms(events[0], events[1]) == 3.0
+    assert cuda.elapsed_ms(events[0], events[2]) == 6.0
+
+
+def test_events_without_timing_or_that_have_not_happened_have_no_time_between_them(
+    make_cuda: Callable[[SimulatedGpu], Cuda],
+) -> None:
+    cuda = make_cuda(SimulatedGpu())
+    stream = cuda.stream()
+    for make, wait in ((cuda.event, True), (cuda.timed_event, False)):
+        start, end = make(), make()
+        cuda.record(start, stream)
+        cuda.record(end, stream)
+        if wait:
+            cuda.synchronize(end)
+        with pytest.raises(EngineError, match="CUDA failed"):
+            cuda.elapsed_ms(start, end)
+    cuda.drain(stream)
+
+
 def test_a_part_of_pinned_memory_can_be_copied(make_cuda: Callable[[SimulatedGpu], Cuda]) -> None:
     cuda = make_cuda(SimulatedGpu())
     there, back, address, stream = cuda.pinned(8), cuda.pinned(8), cuda.device(12), cuda.stream()
@@ -90,6 +122,8 @@ def test_a_full_device_is_an_error_with_a_remedy() -> None:
         ("cudaMalloc", lambda cuda: cuda.device(1)),
         ("cudaStreamCreateWithFlags", lambda cuda: cuda.stream()),
         ("cudaEventCreateWithFlags", lambda cuda: cuda.event()),
+        ("cudaEventCreateWithFlags", lambda cuda: cuda.timed_event()),
+        ("cudaEventElapsedTime", lambda cuda: cuda.elapsed_ms(cuda.timed_event(), cuda.timed_event())),
         ("cudaMemcpyAsync", lambda cuda: cuda.copy_in(cuda.device(4), cuda.pinned(1), cuda.stream())),
         ("cudaMemcpyAsync", lambda cuda: cuda.copy_out(cuda.pinned(1), cuda.device(4), cuda.stream())),
         ("cudaEventRecord", lambda cuda: cuda.record(cuda.event(), cuda.stream())),
@@ -182,7 +216,7 @@ def test_the_fake_has_the_calls_of_the_real_library_with_their_parameters() -> N
         inside = described[described.index("(") + 1 : described.rindex(")")]
         names = [part.split(":")[0].split()[-1] for part in inside.split(",") if part]
         assert list(inspect.signature(getattr(FakeRuntime, name)).parameters)[1:] == names, name
-    for name in ("cudaHostAllocDefault", "cudaStreamNonBlocking", "cudaEventDisableTiming"):
+    for name in ("cudaHostAllocDefault", "cudaStreamNonBlocking", "cudaEventDefault", "cudaEventDisableTiming"):
         assert getattr(runtime, name) == getattr(FakeRuntime, name)
     for kind in (FakeRuntime.cudaMemcpyKind, FakeRuntime.cudaStreamCaptureMode):
         for member in kind:

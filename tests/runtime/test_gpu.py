@@ -93,6 +93,24 @@ def test_an_engine_answers_as_onnx_runtime_does_and_comes_from_the_cache_the_sec
         )
 
 
+def test_the_phases_of_a_call_are_above_0_and_no_more_than_the_call(
+    device: Device, artifact: Artifact, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tile = example_tiles(artifact.manifest, 1)
+    with open_tensorrt(artifact.path, artifact.manifest, artifact.graph_sha256, root=root) as engine:
+        expected = engine(tile)
+        for _ in range(3):  # the first makes the events
+            start = time.perf_counter()
+            answer, phases_ms = engine.timed(tile)
+            call_ms = (time.perf_counter() - start) * 1000
+            np.testing.assert_array_equal(answer, expected)
+            assert min(phases_ms.values()) > 0
+            assert sum(phases_ms.values()) <= call_ms
+    with capsys.disabled():
+        told = ", ".join(f"{name} {taken_ms:.3f} ms" for name, taken_ms in phases_ms.items())
+        print(f"\n{device.name}, {artifact.manifest.precision}: {told} of {call_ms:.3f} ms")
+
+
 def test_two_engines_live_side_by_side_and_give_everything_back(device: Device, artifact: Artifact, root: Path) -> None:
     tile = example_tiles(artifact.manifest, 1)
     arguments = (artifact.path, artifact.manifest, artifact.graph_sha256)

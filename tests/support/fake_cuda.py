@@ -11,8 +11,10 @@ kept, since a destructor may swallow it: copying unpinned memory, touching what 
 what is too small, writing pinned memory that is still to be copied, unordered accesses, freeing twice or what is in
 use, launching a graph whose context was changed since, waiting inside a capture. `require_clean` finds leaks.
 
-What this can't show: that a kernel computes what its engine should, any duration or overlap, what a driver does under
-memory pressure, that TensorRT accepts a call that this fake accepts, and races inside one operation.
+Time passes only as told: `now_ms` by what copies and kernels are said to take, one after the other, and by waiting.
+
+What this can't show: that a kernel computes what its engine should, any real duration or overlap, what a driver does
+under memory pressure, that TensorRT accepts a call that this fake accepts, and races inside one operation.
 """
 
 from __future__ import annotations
@@ -81,6 +83,8 @@ class FakeEvent:
     stream: FakeStream | None = None
     position: int = 0
     clock: Clock = field(default_factory=dict)
+    keeps_time: bool = False
+    at_ms: float | None = None  # when it happened
 
 
 @dataclass
@@ -110,6 +114,8 @@ class SimulatedGpu:
         self.refuses_capture = False
         self.kernels_run = 0
         self.busy_ms = 0.0  # what engines say that they took
+        self.now_ms = 0.0
+        self.copy_in_ms = self.copy_out_ms = self.wait_ms = 0.0  # that each copy, and each waiting, is to take
         self._next_address = 1 << 40
         self._streams_made = 0
 
@@ -187,6 +193,16 @@ class SimulatedGpu:
         self.require_stream(stream)
         event.stream, event.position = stream, len(stream.works)
         event.clock = joined(stream.clock, self.host_clock)
+        if event.keeps_time:
+            event.at_ms = None
+            stream.works.append(Work(run=lambda: setattr(event, "at_ms", self.now_ms)))
+            event.position += 1
+
+    def elapsed_ms(self, start: FakeEvent, end: FakeEvent) -> float | str:
+        """Return the time between two events, or why there is none."""
+        if not (start.keeps_time and end.keeps_time) or start.stream is None or end.stream is None:
+            return "invalid resource handle"
+        return "not ready" if start.at_ms is None or end.at_ms is None else end.at_ms - start.at_ms
 
     def wait(self, stream: FakeStream, event: FakeEvent) -> None:
         if event.stream is not None:  # waiting for what was never recorded is no wait
@@ -209,6 +225,7 @@ class SimulatedGpu:
             self._require_no_capture()
             self.run_to(event.stream, event.position)
             self.host_clock = joined(self.host_clock, event.clock)
+            self.now_ms += self.wait_ms
 
     def drain(self, stream: FakeStream) -> None:
         self.require_stream(stream)
@@ -235,6 +252,7 @@ class SimulatedGpu:
             if not np.array_equal(pixels, as_told):
                 raise self.fault("pinned memory was written before it was copied to the device")
             self.bytes_at(device)[:] = pixels
+            self.now_ms += self.copy_in_ms
 
         self.log.append("copy in")
         self.enqueue(stream, Work([pinned, device], run))
@@ -242,8 +260,13 @@ class SimulatedGpu:
     def copy_out(self, target: int, address: int, size: int, stream: FakeStream) -> None:
         pinned, device = Touch(target, size, True, "pinned"), Touch(address, size, False)
         answer = self.bytes_at(pinned)
+
+        def run() -> None:
+            np.copyto(answer, self.bytes_at(device))
+            self.now_ms += self.copy_out_ms
+
         self.log.append("copy out")
-        self.enqueue(stream, Work([pinned, device], lambda: np.copyto(answer, self.bytes_at(device))))
+        self.enqueue(stream, Work([pinned, device], run))
         answer[:] = 0xFF  # undefined until the copy is done
 
     def launch(self, stream: FakeStream, work: Work, check: Callable[[], str]) -> None:

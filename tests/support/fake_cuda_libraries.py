@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from fake_cuda import FakeEvent, FakeStream, SimulatedGpu
 
-SUCCESS, NO_MEMORY, LOST, INVALIDATED = 0, 2, 719, 901
+SUCCESS, NO_MEMORY, INVALID_HANDLE, NOT_READY, LOST, INVALIDATED = 0, 2, 400, 600, 719, 901
 
 
 class FakeRuntime:
@@ -22,6 +22,7 @@ class FakeRuntime:
 
     cudaHostAllocDefault = 0  # noqa: N815  # NVIDIA's names
     cudaStreamNonBlocking = 1  # noqa: N815
+    cudaEventDefault = 0  # noqa: N815
     cudaEventDisableTiming = 2  # noqa: N815
 
     class cudaMemcpyKind(enum.IntEnum):  # noqa: N801
@@ -127,11 +128,11 @@ class FakeRuntime:
         return (error,)
 
     def cudaEventCreateWithFlags(self, flags):
-        assert flags == self.cudaEventDisableTiming
+        assert flags in (self.cudaEventDefault, self.cudaEventDisableTiming)
         error = self._error("cudaEventCreateWithFlags")
         if error:
             return error, None
-        self.gpu.events.append(FakeEvent())
+        self.gpu.events.append(FakeEvent(keeps_time=flags == self.cudaEventDefault))
         return SUCCESS, self._given(self.gpu.events[-1])
 
     def cudaEventDestroy(self, event):
@@ -151,6 +152,13 @@ class FakeRuntime:
         if not error:
             self.gpu.synchronize(self.of(event))
         return (error,)
+
+    def cudaEventElapsedTime(self, start, end):
+        error = self._error("cudaEventElapsedTime")
+        found = self.gpu.elapsed_ms(self.of(start), self.of(end))
+        if isinstance(found, str) and not error:
+            error = self.last_error = NOT_READY if found == "not ready" else INVALID_HANDLE
+        return (error, None) if error else (SUCCESS, found)
 
     def cudaStreamBeginCapture(self, stream, mode):
         assert isinstance(mode, self.cudaStreamCaptureMode)
@@ -267,8 +275,8 @@ class FakePycuda:
 
         class Event:
             def __init__(self, flags=0):
-                assert flags == module.event_flags.DISABLE_TIMING
-                self._event = FakeEvent()
+                assert flags in (0, module.event_flags.DISABLE_TIMING)
+                self._event = FakeEvent(keeps_time=flags == 0)
                 gpu.live.add(self)
 
             def record(self, stream=None):
@@ -278,6 +286,12 @@ class FakePycuda:
             def synchronize(self):
                 gpu.synchronize(self._event)
                 return self
+
+            def time_till(self, event):
+                found = gpu.elapsed_ms(self._event, event._event)
+                if isinstance(found, str):
+                    raise module.Error(f"cuEventElapsedTime failed: {found}")
+                return found
 
         def memcpy_htod_async(dest, src, stream=None):
             gpu.copy_in(dest, src.ctypes.data, src.nbytes, stream._stream)

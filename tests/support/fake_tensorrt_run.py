@@ -218,6 +218,7 @@ class FakeContext(_Bound):
             gpu.bytes_at(touches[1]).view(np.float32)[:] = answer.ravel()
             gpu.kernels_run += 1
             gpu.busy_ms += facts.get("cost_ms", 0.0)
+            gpu.now_ms += facts.get("cost_ms", 0.0)
 
         state, context = self._changes, weakref.ref(self)
 

@@ -29,9 +29,11 @@ class Bench:
         self.trt = FakeTensorrt(self.gpu, self.module, version)
         self.library = Library(self.trt, version, FakeLogger())
 
-    def runner(self, *, graphs: bool = True, dla_core: int | None = None, **facts: Any) -> TensorRTRunner:
-        plan = plan_of(SIDE_PX, **facts)
-        return TensorRTRunner(plan, self.library, self.cuda, tile_px=SIDE_PX, dla_core=dla_core, graphs=graphs)
+    def runner(
+        self, *, tile_px: int = SIDE_PX, graphs: bool = True, dla_core: int | None = None, **facts: Any
+    ) -> TensorRTRunner:
+        plan = plan_of(tile_px, **facts)
+        return TensorRTRunner(plan, self.library, self.cuda, tile_px=tile_px, dla_core=dla_core, graphs=graphs)
 
 
 def tiles_of(count: int, seed: int = 0) -> np.ndarray:
