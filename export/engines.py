@@ -18,6 +18,7 @@ from kda_edge.network import Network
 from kda_edge.predict import Engine
 from kda_edge.runtime.engine_onnxruntime import session_options
 from kda_edge.runtime.engine_openvino import cpu_settings, load_openvino, reason_of
+from kda_edge.runtime.openvino_requests import Requests
 
 from .lint import INPUT_NAME, OUTPUT_NAME
 from .to_onnx import raw_pixel_student
@@ -46,7 +47,7 @@ def engine_from_graph(graph: onnx.ModelProto) -> Engine:
 
 
 def openvino_engine_from_graph(graph: onnx.ModelProto) -> Engine:
-    """Return an engine for a graph without a manifest, set up as the runtime sets up OpenVINO: one tile at a time.
+    """Return an engine for a graph without a manifest, set up as the runtime sets up OpenVINO.
 
     Raises:
         MissingDependency, DeviceError: OpenVINO is not installed, too old, or can't be loaded.
@@ -58,15 +59,10 @@ def openvino_engine_from_graph(graph: onnx.ModelProto) -> Engine:
     try:
         model = core.read_model(graph.SerializeToString(), b"")
         model.reshape([1, *dims[1:]])
-        compiled = core.compile_model(model, "CPU", cpu_settings())
+        settings = cpu_settings()
+        return Requests(core.compile_model(model, "CPU", settings), settings["NUM_STREAMS"])
     except Exception as error:  # OpenVINO raises bare RuntimeError and worse
         raise ExportError(f"OpenVINO {ov.__version__} refuses the graph: {reason_of(error)}") from error
-
-    def probability(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        answers = [compiled([tile[None]])[0] for tile in tiles]
-        return np.concatenate(answers).astype(np.float32, copy=False)
-
-    return probability
 
 
 def engines_on_cpu() -> dict[str, ToEngine]:

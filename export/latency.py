@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import onnx
 
 from kda_edge.certificate import Latency
 from kda_edge.machine import machine_facts
-from kda_edge.runtime.precision_choice import ROUNDS, in_turns
+from kda_edge.runtime.precision_choice import ROUNDS, as_used, in_turns, most_tiles
 
 from .engines import ToEngine
 from .tiles import Tile
@@ -25,15 +26,16 @@ def latency_on_cpu(
     engines: Mapping[str, ToEngine],
     clock: Callable[[], float] = time.perf_counter,
 ) -> Latency:
-    """Return the medians of both graphs on one tile, in turns, each on the engine that is the fastest for it.
+    """Return the medians of both graphs, a tile, in turns, each on the engine that is the fastest for it.
 
-    `kda-infer` takes the faster engine for any model, so that INT8 has to beat the other graph at its best.
+    `kda-infer` takes the faster engine for any model, so that INT8 has to beat the other graph at its best; each engine
+    is given as many tiles a call as `kda-infer` gives it.
 
     Args:
         graph: whose latency it is.
         other: what it is compared with.
         other_precision: of the other.
-        tile: that both are given, one at a time.
+        tile: that both are given, over and over.
         log: told that this takes a while.
         engines: what opens a graph, by the engine's name.
         clock: in seconds.
@@ -43,7 +45,9 @@ def latency_on_cpu(
     """
     log(f"timing against {other_precision}: {ROUNDS} runs of each in turns; keep the machine quiet")
     runs = [to_engine(model) for to_engine in engines.values() for model in (graph, other)]
-    times_ms = in_turns(runs, tile.pixels[None], clock=clock)
+    count = most_tiles(runs)
+    tiles = np.repeat(tile.pixels[None], count, axis=0)
+    times_ms = [ms / count for ms in in_turns([as_used(run) for run in runs], tiles, clock=clock)]
     p50_ms, engine = min(zip(times_ms[0::2], engines, strict=True))
     other_p50_ms, other_engine = min(zip(times_ms[1::2], engines, strict=True))
     facts = machine_facts(())

@@ -29,7 +29,7 @@ from kda_edge.manifest import Manifest
 from kda_edge.predict import Engine
 
 from .engine_cache import cache_folder
-from .precision_choice import in_turns
+from .precision_choice import as_used, in_turns, most_tiles
 from .whole_files import PART, why
 
 FOLDER: Final = "engine_choice"  # below the cache's folder
@@ -100,7 +100,7 @@ def probe_tile(manifest: Manifest) -> NDArray[np.float32]:
 def compared(
     cpu: Engine, other: Engine, manifest: Manifest, *, clock: Callable[[], float] = time.perf_counter
 ) -> Comparison:
-    """Let both engines answer the probe tile, then time them in turns.
+    """Let both engines answer the probe tile, then time them in turns, each with as many tiles a call as in a scene.
 
     Args:
         cpu: ONNX Runtime.
@@ -112,15 +112,17 @@ def compared(
         EngineError: an engine failed, or an answer is not finite.
     """
     tile = probe_tile(manifest)
-    for engine in (cpu, other):
-        engine(tile)  # engines put work off to their first call
+    count = most_tiles((cpu, other))
+    tiles, engines = np.repeat(tile, count, axis=0), (as_used(cpu), as_used(other))
+    for engine in engines:
+        engine(tiles)  # engines put work off to their first call
     start = clock()
-    expected, found = cpu(tile), other(tile)
+    expected, found = (engine(tiles)[:1] for engine in engines)
     rounds = min(max(int(SPENT_S / max(clock() - start, 1e-9)), ROUNDS[0]), ROUNDS[1])
     if not np.isfinite(found).all():
         raise EngineError("the engine's answers are not finite")
     threshold = np.float32(manifest.threshold)
-    cpu_ms, other_ms = in_turns((cpu, other), tile, rounds=rounds, warm_up=0, clock=clock)
+    cpu_ms, other_ms = (ms / count for ms in in_turns(engines, tiles, rounds=rounds, warm_up=0, clock=clock))
     return Comparison(
         max_abs=float(np.abs(found.astype(np.float64) - expected).max()),
         changed=float(np.mean((found >= threshold) != (expected >= threshold))),

@@ -1,7 +1,7 @@
 """OpenVINO behind the core's one-call engine protocol: on the CPU, in float32 or, where it is asked for, in bfloat16.
 
-The graph is compiled for one tile. A batch is run tile by tile, so that a tile's answer depends on nothing but the
-tile, memory is that of one tile, and all cores work on it.
+The graph is compiled for one tile, and a few of a batch's tiles are computed at once, see `openvino_requests`: a tile's
+answer depends on nothing but the tile.
 
 Left to itself OpenVINO computes in bfloat16 on every CPU that has it, and quantises activations of its own accord;
 here the precision is demanded, and asked for again once the graph is compiled. Its cache of compiled graphs stays off.
@@ -22,6 +22,7 @@ from kda_edge.manifest import Manifest
 
 from .artifact import EXPORT
 from .cores import thread_count
+from .openvino_requests import Requests, stream_count
 from .ports import FLOAT, Port, require_ports
 
 OLDEST: Final = (2024, 4)
@@ -34,15 +35,16 @@ class OpenVinoEngine:
 
     Attributes:
         manifest: what the file says of itself.
-        max_batch: 1: more tiles a call are taken, and bring nothing.
+        max_batch: tiles a call that it is fastest with; more are taken, and bring nothing.
     """
 
-    max_batch: int | None = 1
+    max_batch: int | None
 
-    def __init__(self, compiled: Any, manifest: Manifest) -> None:
-        self._request: Any = compiled.create_infer_request()
+    def __init__(self, compiled: Any, manifest: Manifest, streams: int) -> None:
+        requests = Requests(compiled, streams)
+        self._requests: Requests | None = requests
         self._turn = threading.Lock()
-        self.manifest = manifest
+        self.manifest, self.max_batch = manifest, requests.max_batch
 
     def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probability of each tile's pixels.
@@ -53,23 +55,18 @@ class OpenVinoEngine:
         tile_px = self.manifest.tile_px
         if tiles.ndim != 4 or tiles.shape[1:] != (3, tile_px, tile_px):
             raise EngineError(f"the engine takes tiles (N, 3, {tile_px}, {tile_px}), not {tiles.shape}")
-        answers = np.empty((len(tiles), 1, tile_px, tile_px), np.float32)
         with self._turn:
-            if self._request is None:
+            if self._requests is None:
                 raise EngineError("the engine is closed; open it again")
             try:
-                for tile, answer in zip(tiles, answers, strict=True):
-                    self._request.get_input_tensor(0).data[0] = tile
-                    self._request.infer(share_outputs=True)
-                    answer[:] = self._request.get_output_tensor(0).data[0]
+                return self._requests(tiles)
             except Exception as error:  # OpenVINO raises bare RuntimeError and worse
                 raise EngineError(f"OpenVINO failed ({reason_of(error)}); use --engine cpu") from error
-        return answers
 
     def close(self) -> None:
         """Let go of the model; closing twice is no error."""
         with self._turn:
-            self._request = None
+            self._requests = None
 
 
 def load_openvino() -> Any:
@@ -140,7 +137,7 @@ def open_openvino(
     asked, got = "bf16" if bfloat16 else "f32", compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     if got != asked:
         raise DeviceError(f"OpenVINO {ov.__version__} would compute in {got}, not in {asked}; use --engine cpu")
-    return OpenVinoEngine(compiled, manifest)
+    return OpenVinoEngine(compiled, manifest, settings["NUM_STREAMS"])
 
 
 def cpu_settings(*, bfloat16: bool = False, threads: int = 0) -> dict[str, Any]:
@@ -158,11 +155,13 @@ def cpu_settings(*, bfloat16: bool = False, threads: int = 0) -> dict[str, Any]:
         if bfloat16
         else {"INFERENCE_PRECISION_HINT": "f32", "EXECUTION_MODE_HINT": "ACCURACY"}
     )
+    threads = thread_count(threads)
+    streams = stream_count(threads, alike=bfloat16)
     return {
         **precision,
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-        "INFERENCE_NUM_THREADS": thread_count(threads),
+        "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
+        "NUM_STREAMS": streams,
+        "INFERENCE_NUM_THREADS": threads,
         "ENABLE_CPU_PINNING": False,  # or two processes on one machine are pinned to the same cores
     }
 

@@ -27,7 +27,8 @@ SMALL_PX: Final = 24  # landslides shorter than this in the picture get a fine l
 SMALL_PICTURE_PX: Final = 1000  # shorter pictures get fine lines only
 MOST_OUTLINES: Final = 20_000  # drawn one by one; of more, nobody could see one, and each costs time
 VALUES_STEP: Final = 2  # cells, along both sides, of which one is handed on
-PNG_LEVEL: Final = 3  # of 9; more work makes files hardly smaller
+# Runs only: of a drone's orthomosaic 0.10 s and 3.05 MB, where level 3 of zlib's own way takes 0.16 s and 3.18 MB.
+PNG: Final = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 _SHIFT: Final = 4  # binary digits behind the point in OpenCV's coordinates
 
 
@@ -82,7 +83,7 @@ def write_picture(
     if step_m is not None:  # from metres a raster step to metres a picture step
         step_m = step_m * [scene.width_px / size_hw[1], scene.height_px / size_hw[0]]
     picture = with_legend(image, step_m, landslides=bool(slide.any()), nodata=not known.all())
-    _, png = cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])
+    _, png = cv2.imencode(".png", picture[..., ::-1], PNG)
     try:
         out_path.write_bytes(png.tobytes())
     except OSError as error:

@@ -104,6 +104,21 @@ def in_turns(
     return [statistics.median(mine_ms) for mine_ms in times_ms]
 
 
+def most_tiles(engines: Sequence[Engine]) -> int:
+    """Return the tiles with which each of some engines can show what it does in a scene."""
+    return max(getattr(engine, "max_batch", None) or 1 for engine in engines)
+
+
+def as_used(engine: Engine) -> Engine:
+    """Return an engine that is given as many tiles a call as a scene gives it: its `max_batch`, or 1 if it has none."""
+    batch = getattr(engine, "max_batch", None) or 1
+
+    def answer(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.concatenate([engine(tiles[i : i + batch]) for i in range(0, len(tiles), batch)])
+
+    return answer
+
+
 def is_worth_it(int8_ms: float, other_ms: float) -> bool:
     """Whether INT8 saves `FASTER_BY` of the other's time or more."""
     return int8_ms <= (1.0 - FASTER_BY) * other_ms

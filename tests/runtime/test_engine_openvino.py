@@ -81,7 +81,7 @@ def test_precision_threads_and_streams_are_chosen_on_purpose(
     (settings,) = ov.settings
     assert settings["INFERENCE_PRECISION_HINT"] == precision
     assert settings.get("EXECUTION_MODE_HINT") == (None if bfloat16 else "ACCURACY")
-    assert (settings["INFERENCE_NUM_THREADS"], settings["NUM_STREAMS"]) == (3, 1)
+    assert (settings["INFERENCE_NUM_THREADS"], settings["NUM_STREAMS"]) == (3, 3)
     assert settings["ENABLE_CPU_PINNING"] is False
     assert "CACHE_DIR" not in settings
     assert ov.reshaped == [[1, 3, 32, 32]]
