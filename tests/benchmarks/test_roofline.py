@@ -122,8 +122,27 @@ def test_each_profile_reads_and_names_its_source(name: str) -> None:
         assert profile.tdp_w is not None
 
 
+@pytest.mark.parametrize(
+    ("name", "cuda_cores", "tensor_cores", "ghz", "int8_a_clock"),
+    [
+        ("orin-agx", 2048, 64, 1.3, 1024),
+        ("orin-nano", 1024, 32, 0.625, 1024),
+        ("orin-nx", 1024, 32, 0.918, 1024),
+        ("rtx3090", 10496, 328, 1.695, 512),
+    ],
+)
+def test_peaks_are_cores_times_clock_dense_and_of_the_gpu_alone(
+    name: str, cuda_cores: int, tensor_cores: int, ghz: float, int8_a_clock: int
+) -> None:
+    """A core does 2 operations a clock in FP32; a tensor core of Orin does twice as many as one of a GeForce."""
+    peaks = read_profile(name).peak_tflops
+    assert peaks["fp32"] == pytest.approx(2 * cuda_cores * ghz / 1e3, rel=0.01)
+    assert peaks["int8"] == pytest.approx(tensor_cores * int8_a_clock * ghz / 1e3, rel=0.03)
+    assert peaks["fp16"] == peaks["int8"] / 2
+
+
 def test_the_profiles_of_the_issue_are_there_and_others_are_refused() -> None:
-    assert profile_names() == ["cpu", "orin-agx", "orin-nano", "rtx3090"]
+    assert profile_names() == ["cpu", "orin-agx", "orin-nano", "orin-nx", "rtx3090"]
     with pytest.raises(UsageError, match="give one of cpu, orin-agx"):
         read_profile("tpu")
 
@@ -145,7 +164,7 @@ def test_a_bound_is_the_later_of_arithmetic_and_memory() -> None:
 
 def test_devices_that_are_not_here_get_estimates_and_no_figures() -> None:
     found = estimates_of(Work(10**9, 10**7), "fp16")
-    assert [e.of["device"] for e in found] == ["orin-agx", "orin-nano", "rtx3090"]
+    assert [e.of["device"] for e in found] == ["orin-agx", "orin-nano", "orin-nx", "rtx3090"]
     assert all("not measured" in e.method and "lower bound" in e.method for e in found)
 
 
