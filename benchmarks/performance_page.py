@@ -10,54 +10,32 @@ is not there is said to be not yet measured; nothing is ever put in its place.
 
 from __future__ import annotations
 
-import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from .marked import fill_documents
 from .performance_tables import TABLES
 
 PAGES: Final = ("docs/performance.md", "README.md")
 RESULTS: Final = Path("benchmarks/results")
-BLOCK: Final = re.compile(r"(<!-- performance: (\w+) (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NOT_YET: Final = "Not yet measured."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Return 0, or 1 where `--check` finds a page that differs from the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    options = parser.parse_args(argv)
-    stale = []
-    for name in PAGES:
-        page = Path(name)
-        before = page.read_text(encoding="utf-8")
-        after = filled(before, RESULTS)
-        if after != before:
-            stale.append(name)
-            if not options.check:
-                page.write_text(after, encoding="utf-8")
-    for name in stale:
-        print(f"{name} {'differs from' if options.check else 'now agrees with'} {RESULTS}")
-    return 1 if stale and options.check else 0
+    return fill_documents(argv, __doc__, PAGES, "performance", table)
 
 
-def filled(text: str, results: Path) -> str:
-    """Return the text with every marked table made from its result.
+def table(kind: str, name: str, results: Path = RESULTS) -> str:
+    """Return the table of a result, or that there is none yet.
 
     Raises:
         UsageError: a result that can't be read.
         KeyError: a kind that there is no table of.
     """
-
-    def table(match: re.Match[str]) -> str:
-        make = TABLES[match[2]]
-        path = results / f"{match[3]}.json"
-        made = make(path) if path.is_file() else NOT_YET
-        return f"{match[1]}{made}\n{match[4]}"
-
-    return BLOCK.sub(table, text)
+    path, make = results / f"{name}.json", TABLES[kind]
+    return make(path) if path.is_file() else NOT_YET
 
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ A document marks where a table goes with `<!-- table: NAME -->` and `<!-- end --
 
 from __future__ import annotations
 
-import argparse
 import json
-import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
+
+from .marked import fill_documents
 
 DOCUMENTS: Final = (
     "README.md",
@@ -27,36 +27,16 @@ DOCUMENTS: Final = (
     "docs/adr/0003-folded-head.md",
 )
 RESULTS: Final = Path("benchmarks/results")
-BLOCK: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Return 0, or 1 where `--check` finds a document that differs from the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    options = parser.parse_args(argv)
-    stale = []
-    for name in DOCUMENTS:
-        path = Path(name)
-        before = path.read_text(encoding="utf-8")
-        after = filled(before, RESULTS)
-        if after != before:
-            stale.append(name)
-            if not options.check:
-                path.write_text(after, encoding="utf-8")
-    for name in stale:
-        print(f"{name} {'differs from' if options.check else 'now agrees with'} {RESULTS}")
-    return 1 if stale and options.check else 0
+    return fill_documents(argv, __doc__, DOCUMENTS, "table", table)
 
 
-def filled(text: str, results: Path) -> str:
-    """Return the text with every marked table made from its result."""
-
-    def table(match: re.Match[str]) -> str:
-        result = json.loads((results / f"{match[2]}.json").read_text(encoding="utf-8"))
-        return f"{match[1]}{TABLES[match[2]](result)}\n{match[3]}"
-
-    return BLOCK.sub(table, text)
+def table(name: str) -> str:
+    """Return the table of a result."""
+    return TABLES[name](json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
 
 
 def accuracy_table(result: Mapping[str, Any]) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from kda_edge.benchmarks import performance_page
+from kda_edge.benchmarks import marked, performance_page
 from kda_edge.benchmarks.result import Estimate, Figure, Result, write_result
 
 ROOT = Path(__file__).parents[2]
@@ -40,11 +41,12 @@ def results(tmp_path: Path) -> Path:
 
 def filled(kind: str, results: Path) -> str:
     text = f"before\n<!-- performance: {kind} some_name -->\nIoU 0.99\n<!-- end -->\nafter\n"
-    made = performance_page.filled(text, results)
+    table = partial(performance_page.table, results=results)
+    made = marked.filled(text, "performance", table)
     assert made.startswith(f"before\n<!-- performance: {kind} some_name -->\n")
     assert made.endswith("<!-- end -->\nafter\n")
     assert "0.99" not in made
-    assert performance_page.filled(made, results) == made
+    assert marked.filled(made, "performance", table) == made
     return made
 
 
@@ -112,19 +114,4 @@ def test_each_marker_of_the_pages_is_filled_from_a_known_kind_and_says_what_was_
 ) -> None:
     monkeypatch.chdir(ROOT)
     assert performance_page.main(["--check"]) == 0
-    assert performance_page.BLOCK.search((ROOT / "docs/performance.md").read_text()) is not None
-
-
-def test_a_page_that_says_something_else_is_found_and_mended(
-    tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("benchmarks").mkdir()
-    results.rename("benchmarks/results")
-    for name in performance_page.PAGES:
-        Path(name).parent.mkdir(exist_ok=True)
-        Path(name).write_text("<!-- performance: scene scene_nano -->\n1 s\n<!-- end -->\n")
-    assert performance_page.main(["--check"]) == 1
-    assert "README.md differs from" in capsys.readouterr().out
-    assert performance_page.main([]) == 0
-    assert performance_page.main(["--check"]) == 0
+    assert "<!-- performance: " in (ROOT / "docs/performance.md").read_text()
