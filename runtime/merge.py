@@ -16,11 +16,11 @@ from .framed_file import alone
 from .gdal import gdal_session
 from .journal import Header, Journal, read_journal
 from .mapping import MappedRows
+from .order import Cancel, Order
 from .outputs import journal_path, output_paths, ready_folder, staged
 from .results import SceneResult
 from .scene import open_scene
 from .scene_digest import digesting
-from .scene_run import Cancel, Order
 from .shards import shard_of
 
 

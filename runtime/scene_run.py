@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TypeAlias
 
 from kda_edge import __version__
-from kda_edge.errors import Cancelled, EngineError, OutputError, SceneError, UsageError
-from kda_edge.manifest import InputContract, Manifest
-from kda_edge.predict import Engine, Progress
+from kda_edge.errors import Cancelled, EngineError, OutputError, SceneError
 from kda_edge.tiles import TileGrid
 
 from .assembly import Tally, assemble, failure_notes
@@ -25,81 +19,15 @@ from .images import OVERLAP_SHARE
 from .journal import Header, Journal, opened_journal, require_same
 from .mapping import MappedRows, mapped_rows
 from .memory import Bounds, Work, bounds_within, resident_bytes
+from .order import Model, Order
 from .outputs import journal_path, output_paths, ready_folder, shard_path, staged
 from .place import require_carried
 from .radiometry import with_values_mapped
+from .recorder import Recorder
 from .results import SceneResult, ShardResult
-from .scene import Resample, Scene, open_scene
+from .scene import Scene
 from .scene_digest import SceneContent, digesting
 from .shards import Shard
-
-Cancel: TypeAlias = threading.Event | Callable[[], bool]
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model on an engine.
-
-    Attributes:
-        engine: takes the model's raw pixels.
-        manifest: of the model behind it.
-        engine_name: such as `cpu`.
-        graph_sha256: of the model's file; empty where there is none.
-        notes: what a person should know of both, a sentence each.
-        best_batch: tiles a call that the engine is fastest with.
-        batch_invariant: a tile's answer has the same bits whatever tiles are in its batch.
-        threads: of the engine, where the bits depend on them.
-    """
-
-    engine: Engine
-    manifest: Manifest
-    engine_name: str
-    graph_sha256: str
-    notes: tuple[str, ...]
-    best_batch: int = 1
-    batch_invariant: bool = True
-    threads: int | None = None
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is asked of a scene, as `Segmenter.predict_scene` explains it."""
-
-    path: Path
-    out_dir: Path | None = None
-    bands: tuple[int, int, int] | None = None
-    value_range: tuple[float, float] | None = None
-    resample: Resample = None
-    any_gsd: bool = False
-    min_area: float = 0.0
-    overlap_px: int | None = None
-    polygons: str = "geojson"
-    max_memory_bytes: int | None = None
-    strict: bool = False
-    restart: bool = False
-    progress: Progress | None = None
-    cancel: Cancel | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.min_area < float("inf"):
-            raise UsageError(f"the least area must be 0 or more, not {self.min_area:g}")
-
-    def opened(self, contract: InputContract) -> AbstractContextManager[Scene]:
-        """Open the scene, in the thread that reads it and within its GDAL session."""
-        return open_scene(
-            self.path,
-            contract,
-            bands=self.bands,
-            value_range=self.value_range,
-            resample=self.resample,
-            any_gsd=self.any_gsd,
-        )
-
-    def check(self) -> None:
-        """Raise `Cancelled` if the caller has asked to stop."""
-        asked = self.cancel.is_set if isinstance(self.cancel, threading.Event) else self.cancel
-        if asked is not None and asked():
-            raise Cancelled(f"{self.path}: stopped as asked; it has no map")
 
 
 @dataclass(frozen=True)
@@ -164,7 +92,7 @@ class _Work:
         if first_row + journal.rows_px == end_row:
             return
         with (
-            _Recorder(self, journal) as recorder,
+            Recorder(journal, check=lambda: self.content().require_unchanged(), header=self.header) as recorder,
             closing(self._computed(first_row + journal.rows_px, end_row, recorder.wait)) as computed,
         ):
             for rows in computed:
@@ -228,41 +156,6 @@ class _Work:
             return ""
         first_row, end_row = self.rows
         return f"; {journal.rows_px} of {end_row - first_row} rows are kept, run the same command again to go on"
-
-
-class _Recorder:
-    """Records finished rows in a thread, while the engine goes on, but by one tile at most: then it waits for the disk.
-
-    So a power cut costs the band at work, and no finished one besides it.
-    """
-
-    def __init__(self, work: _Work, journal: Journal) -> None:
-        self._work, self._journal = work, journal
-        self._thread = ThreadPoolExecutor(1, "kda-edge-record")
-        self._last: Future[None] | None = None
-
-    def __enter__(self) -> _Recorder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(wait=True)
-
-    def record(self, rows: MappedRows) -> None:
-        """Have further rows recorded, those before being on the disk."""
-        self.wait()
-        self._last = self._thread.submit(self._record, rows)
-
-    def wait(self) -> None:
-        """Wait until all is on the disk; raises what kept it from there."""
-        if self._last is not None:
-            self._last.result()
-            self._last = None
-
-    def _record(self, rows: MappedRows) -> None:
-        self._work.content().require_unchanged()
-        if not self._journal.rows_px:
-            self._journal.begin(self._work.header())
-        self._journal.append(rows)
 
 
 def map_scene(order: Order, model: Model) -> SceneResult:

@@ -20,9 +20,10 @@ from .engines import open_engine
 from .frame_reader import StreamOptions
 from .frame_sources import Frames, open_frames
 from .images import predict_image
+from .order import Cancel, Model, Order
 from .results import Prediction, SceneResult, ShardResult
 from .scene import Resample
-from .scene_run import Cancel, Model, Order, map_scene, map_shard
+from .scene_run import map_scene, map_shard
 from .shards import Shard
 from .shared_engine import SharedEngine
 from .stream import FrameStream
