@@ -16,7 +16,7 @@ from kda_edge.errors import OutputError
 
 from .map_writer import free_bytes_at
 
-MAGIC: Final = b"kda-edge journal 1\n"
+MAGIC: Final = b"kda-edge journal 2\n"
 _FRAME: Final = struct.Struct("<QI")  # length of the payload, CRC-32 of the frame before and this payload
 FIRST_AT_MOST: Final = 2**20  # bytes of the first frame: a larger length is damage, not a torn end
 

@@ -12,24 +12,18 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from kda_edge.errors import JournalError, OutputError
-from kda_edge.predict import TileFailure
 
 from .framed_file import DamagedFile, FramedFile, locked
+from .journal_frames import END, HEADER, ROWS, facts_of, payload_of, rows_from
 from .map_writer import free_bytes_at
 from .mapping import MappedRows
 from .outputs import flush
 
-HEADER, ROWS, END = b"H", b"R", b"E"  # first byte of a frame
-LAYERS: Final = 3
-COMPRESSION: Final = 1  # zlib's fastest: the record is written once and read once
-_LENGTH: Final = struct.Struct("<I")  # of the facts that stand before the pixels of some rows
 _SHOWN: Final = 12  # characters of a digest in a message
 
 
@@ -121,7 +115,7 @@ class Journal:
         """Yield the rows from the first on, as they were recorded."""
         for payload in self._file.frames():
             if payload[:1] == ROWS:
-                yield _rows_from(payload, self._width_px())
+                yield rows_from(payload, self._width_px())
 
     def begin(self, header: Header) -> None:
         """Write down of what the rows will be, in place of whatever a run without rows has left.
@@ -142,7 +136,7 @@ class Journal:
         """
         assert self.header is not None
         assert rows.row_px == self.header.first_row + self.rows_px
-        self._file.append(_payload_of(rows))
+        self._file.append(payload_of(rows))
         self.rows_px += rows.layers.shape[1]
         self.answered_tiles += rows.answered_tiles
 
@@ -174,7 +168,7 @@ class Journal:
                 raise ValueError("no header")
             self.header = Header.from_json(payload[1:])
         elif kind == ROWS:
-            facts = _facts_of(payload)[0]
+            facts = facts_of(payload)[0]
             if facts["row_px"] != self.header.first_row + self.rows_px:
                 raise ValueError("rows out of order")
             self.rows_px += int(facts["rows_px"])
@@ -247,28 +241,6 @@ def require_same(journal: Journal, header: Header) -> None:
             f"{journal.path} holds {journal.rows_px} finished rows of another run ({difference}); repeat that run's "
             "command to go on with it, choose another folder with -o, or discard it with --restart"
         )
-
-
-def _payload_of(rows: MappedRows) -> bytes:
-    facts = {spec.name: getattr(rows, spec.name) for spec in fields(rows) if spec.name != "layers"}
-    facts |= {"failures": [asdict(failure) for failure in rows.failures], "rows_px": rows.layers.shape[1]}
-    text = json.dumps(facts).encode()
-    return ROWS + _LENGTH.pack(len(text)) + text + zlib.compress(np.ascontiguousarray(rows.layers).data, COMPRESSION)
-
-
-def _facts_of(payload: bytes) -> tuple[dict[str, Any], int]:
-    """Return what a frame says of its rows, and where their pixels begin."""
-    (length,) = _LENGTH.unpack_from(payload, 1)
-    at = 1 + _LENGTH.size
-    return json.loads(payload[at : at + length]), at + length
-
-
-def _rows_from(payload: bytes, width_px: int) -> MappedRows:
-    facts, at = _facts_of(payload)
-    pixels = np.frombuffer(zlib.decompress(memoryview(payload)[at:]), np.uint8)
-    layers = pixels.reshape(LAYERS, facts.pop("rows_px"), width_px)
-    failures = tuple(TileFailure(**failure) for failure in facts.pop("failures"))
-    return MappedRows(layers=layers, failures=failures, warnings=tuple(facts.pop("warnings")), **facts)
 
 
 def _shown(value: Any) -> str:

@@ -103,7 +103,7 @@ def test_frames_of_another_place_in_the_file_do_not_count(content: bytes, tmp_pa
         assert list(frames.frames()) == PAYLOADS[:1]
 
 
-@pytest.mark.parametrize("what", [b"hello", b"kda-edge journal 2\n....", MAGIC + b"\xff" * 40])
+@pytest.mark.parametrize("what", [b"hello", b"kda-edge journal 1\n....", MAGIC + b"\xff" * 40])
 def test_what_is_no_such_file_is_damaged_and_not_empty(what: bytes, tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_bytes(what)
