@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,6 +75,7 @@ def mapped_rows(
     readers: int = READERS,
     windows_ahead: int | None = None,
     progress: Progress | None = None,
+    finished: Callable[[MappedRows], None] | None = None,
 ) -> Generator[MappedRows, None, None]:
     """Yield the map of some rows of a scene, from top to bottom, bit for bit as a run over the whole scene has them.
 
@@ -93,6 +94,8 @@ def mapped_rows(
         readers: threads that read, each with a handle of its own.
         windows_ahead: most windows of the scene that are read before they are needed; None: one a reader, and one.
         progress: called with tiles done and tiles in all, of those that touch these rows.
+        finished: called with rows before they are yielded, in the thread that has blended them, so that the engine is
+            not kept waiting; what it raises is raised here.
 
     Raises:
         SceneError: the scene can't be read.
@@ -109,7 +112,7 @@ def mapped_rows(
         rows_ahead(open_source, windows, readers=readers, ahead=ahead) as rows,
         _thread("kda-edge-blend") as blending,
     ):
-        finish = _Finish(grid, manifest, first_row, end_row, rows.warnings)
+        finish = _Finish(grid, manifest, first_row, end_row, rows.warnings, tell=finished or (lambda _: None))
         steps = tile_steps(rows, grid, batch=batch, tile_rows=tile_rows, halo_px=HALO_PX)
         behind: deque[Future[list[MappedRows]]] = deque()
         for step in counted(_ahead(preparing, steps), grid, tile_rows, progress):
@@ -124,9 +127,16 @@ class _Finish:
     """Blends step after step and makes bytes of the bands that come out."""
 
     def __init__(
-        self, grid: TileGrid, manifest: Manifest, first_row: int, end_row: int, warnings: Sequence[str]
+        self,
+        grid: TileGrid,
+        manifest: Manifest,
+        first_row: int,
+        end_row: int,
+        warnings: Sequence[str],
+        *,
+        tell: Callable[[MappedRows], None],
     ) -> None:
-        self._grid, self._threshold, self._warnings = grid, manifest.threshold, warnings
+        self._grid, self._threshold, self._warnings, self._tell = grid, manifest.threshold, warnings, tell
         self._first_row, self._end_row = first_row, end_row
         self._bands = Bands(grid)
         self.asked = self.answered = 0
@@ -141,7 +151,12 @@ class _Finish:
         self.reason = band.failures[-1].reason if band.failures else self.reason
         first, end = max(band.row_px, self._first_row), min(band.row_px + len(band.failed), self._end_row)
         step_px = max(ROWS_PX // self._grid.width_px, 1)
-        return [self._rows(band, row, min(row + step_px, end)) for row in range(first, end, step_px)]
+        return [self._told(band, row, min(row + step_px, end)) for row in range(first, end, step_px)]
+
+    def _told(self, band: Band, row0: int, row1: int) -> MappedRows:
+        rows = self._rows(band, row0, row1)
+        self._tell(rows)
+        return rows
 
     def _rows(self, band: Band, row0: int, row1: int) -> MappedRows:
         grid, masks = self._grid, band.masks

@@ -37,9 +37,9 @@ class Requests:
     """
 
     def __init__(self, compiled: Any, streams: int) -> None:
-        """Make the requests; `compiled` has `streams` streams."""
-        self._requests = [compiled.create_infer_request() for _ in range(streams)]
+        """Make the requests; `compiled` has `streams` streams, which take them as they are free."""
         self.max_batch = streams * CALLS_AHEAD if streams > 1 else 1
+        self._requests = [compiled.create_infer_request() for _ in range(self.max_batch)]
 
     def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the answers (N, 1, T, T) to tiles (N, 3, T, T); not for two threads at once.

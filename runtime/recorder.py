@@ -12,8 +12,8 @@ from .mapping import MappedRows
 class Recorder:
     """Has a thread record rows, so that the engine can go on meanwhile; a context manager.
 
-    Its user goes on by one tile at most, and then waits for the disk: a power cut costs the band at work, and no
-    finished one besides it.
+    Whoever computes rows waits for the disk after each step: a power cut costs the band at work, and no finished one
+    besides it. One thread records, any may wait.
     """
 
     def __init__(self, journal: Journal, *, check: Callable[[], None], header: Callable[[], Header]) -> None:
@@ -41,9 +41,9 @@ class Recorder:
 
     def wait(self) -> None:
         """Wait until all is on the disk; raises what kept it from there."""
-        if self._last is not None:
-            self._last.result()
-            self._last = None
+        last = self._last
+        if last is not None:
+            last.result()
 
     def _record(self, rows: MappedRows) -> None:
         self._check()

@@ -91,27 +91,27 @@ class _Work:
         first_row, end_row = self.rows
         if first_row + journal.rows_px == end_row:
             return
+        check = self.content().require_unchanged
         with (
-            Recorder(journal, check=lambda: self.content().require_unchanged(), header=self.header) as recorder,
-            closing(self._computed(first_row + journal.rows_px, end_row, recorder.wait)) as computed,
+            Recorder(journal, check=check, header=self.header) as recorder,
+            closing(self._computed(first_row + journal.rows_px, end_row, recorder)) as computed,
         ):
-            for rows in computed:
-                self._require_unfailed(rows)
-                recorder.record(rows)
-                yield rows
+            yield from computed
             recorder.wait()
 
-    def _computed(
-        self, first_row: int, end_row: int, after_tile: Callable[[], None]
-    ) -> Generator[MappedRows, None, None]:
+    def _computed(self, first_row: int, end_row: int, recorder: Recorder) -> Generator[MappedRows, None, None]:
         order, contract = self.order, self.model.manifest.input
 
         def told(done: int, total: int) -> None:
             order.check()
-            after_tile()
+            recorder.wait()
             if order.progress is not None:
                 skipped = len(self.grid) - total if self.shard is None else 0
                 order.progress(skipped + done, skipped + total)
+
+        def finished(rows: MappedRows) -> None:
+            self._require_unfailed(rows)
+            recorder.record(rows)
 
         return mapped_rows(
             lambda: order.opened(contract),
@@ -125,6 +125,7 @@ class _Work:
             readers=self.bounds.readers,
             windows_ahead=self.bounds.windows_ahead,
             progress=told,
+            finished=finished,
         )
 
     def _require_unfailed(self, rows: MappedRows) -> None:

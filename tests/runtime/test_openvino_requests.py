@@ -66,11 +66,11 @@ def numbered(count: int) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("streams", [1, 2, 3])
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
-def test_each_answer_is_of_its_own_tile_and_as_many_run_at_once_as_there_are_streams(streams: int, count: int) -> None:
+def test_each_answer_is_of_its_own_tile_and_streams_have_tiles_waiting_for_them(streams: int, count: int) -> None:
     compiled = FakeCompiled()
-    answers = Requests(compiled, streams)(numbered(count))
-    np.testing.assert_array_equal(answers, 2 * numbered(count)[:, :1])
-    assert compiled.most == min(streams, count)
+    requests = Requests(compiled, streams)
+    np.testing.assert_array_equal(requests(numbered(count)), 2 * numbered(count)[:, :1])
+    assert compiled.most == min(requests.max_batch, count)
     assert not any(one.running for one in compiled.requests)
 
 
