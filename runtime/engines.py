@@ -21,8 +21,8 @@ from .engine_choice import ENGINES, GPU_ENGINES, OPENVINO, PROVIDERS, best_engin
 from .engine_on_cpu import CpuEngines, open_agreeing, open_fastest
 from .engine_onnxruntime import open_onnxruntime
 
-# Measured by tests/runtime/test_batch_invariance.py. OpenVINO runs a batch tile by tile; in bfloat16 its answers differ
-# between one thread and several.
+# Measured by tests/runtime/test_batch_invariance.py. OpenVINO computes each tile by itself; in bfloat16 its answers
+# differ between one thread and several.
 INVARIANT: Final = ("cpu", "openvino")
 MEASURED_ON: Final = "x86_64"
 

@@ -6,12 +6,14 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import rasterio
 import torch
 
+from kda_edge.benchmarks import peer_engine_alone
 from kda_edge.benchmarks.agreement import agreement_of
 from kda_edge.benchmarks.contest import Lap, MappingTask
 from kda_edge.benchmarks.contestants import open_contestant
@@ -134,3 +136,12 @@ def test_a_checkpoint_with_other_weights_is_refused(name: str, tmp_path: Path) -
 def test_an_unknown_contestant_is_refused() -> None:
     with pytest.raises(UsageError, match="engine-alone"):
         open_contestant("magic", TASK)
+
+
+@pytest.mark.parametrize(("asked", "max_batch", "given"), [(1, 4, 4), (1, None, 1), (8, 4, 8)])
+def test_the_engine_alone_gets_no_fewer_tiles_a_call_than_kda_infer_gives_it(
+    monkeypatch: pytest.MonkeyPatch, asked: int, max_batch: int | None, given: int
+) -> None:
+    engine = SimpleNamespace(manifest=SimpleNamespace(tile_px=TILE_PX), max_batch=max_batch, name="cpu")
+    monkeypatch.setattr(peer_engine_alone, "open_engine", lambda *_, **__: engine)
+    assert peer_engine_alone.EngineAlone(replace(TASK, batch=asked)).settings["batch"] == given

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from kda_edge.certificate import Budget
 from kda_edge.errors import ArtifactError, DeviceError, EngineError
 from kda_edge.manifest import Manifest
-from kda_edge.runtime.cpu_choice import Comparison, budget_of, probe_tile, remember, remembered
+from kda_edge.runtime.cpu_choice import Comparison, budget_of, compared, probe_tile, remember, remembered
 from kda_edge.runtime.engine_on_cpu import CpuEngines
 from kda_edge.runtime.engines import OpenedEngine, open_engine
 
@@ -232,6 +232,15 @@ def test_the_budget_is_the_certificates(make_manifest: Callable[..., Manifest]) 
     assert budget_of(make_manifest(certificate=None, precision="fp16"), "openvino").iou_points == 0.5
     assert Comparison(0.3, 0.004, 1, 1).beyond(Budget(iou_points=0.5)) == ""
     assert "0.60% of the pixels" in Comparison(0.3, 0.006, 1, 1).beyond(Budget(iou_points=0.5))
+
+
+def test_each_engine_is_timed_with_as_many_tiles_a_call_as_in_a_scene(
+    machine: Machine, make_manifest: Callable[..., Manifest]
+) -> None:
+    manifest = make_manifest()
+    cpu, other = FakeEngine(machine, manifest, 20.0, 0.0, None), FakeEngine(machine, manifest, 50.0, 0.0, 4)
+    found = compared(cpu, other, manifest, clock=lambda: machine.now_s)
+    assert (found.cpu_ms, found.other_ms) == (pytest.approx(20.0), pytest.approx(12.5))  # a tile; 50 ms for four
 
 
 def test_the_tile_that_is_tried_covers_the_models_values(make_manifest: Callable[..., Manifest]) -> None:

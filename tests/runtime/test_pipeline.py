@@ -202,3 +202,22 @@ def test_a_whole_scene_without_an_answer_is_an_error_and_a_part_of_it_is_told(
     _, sums, failures = joined(list(mapped_rows(Opener(source), grid, never, make_manifest(), first_row=50)))
     assert sums[3:] == [len(failures), len(failures), 0]
     assert our_threads() == []
+
+
+def test_rows_are_told_of_before_they_are_handed_out(make_manifest: Callable[..., Manifest]) -> None:
+    world = World(MadeSource(200, 70, PATTERNS[0], 0, sorted(TOPS)[0], 1, (16, 32)), 32, 8, "position")
+    told: list[MappedRows] = []
+    rows = mapped_rows(Opener(world.source), world.grid, position, make_manifest(), finished=told.append)
+    for number, part in enumerate(rows):
+        assert told[number] is part
+    assert len(told) == number + 1 > 1
+
+    def refuse(part: MappedRows) -> None:
+        if part.row_px:
+            raise UsageError("no room")
+
+    refused = mapped_rows(Opener(world.source), world.grid, position, make_manifest(), finished=refuse)
+    assert next(refused).row_px == 0
+    with pytest.raises(UsageError, match="no room"):
+        list(refused)
+    assert not our_threads()
