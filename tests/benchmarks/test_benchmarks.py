@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from kda_edge.benchmarks import folded_head, tables
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_folded_head_measures_both_orders_and_ends_with_a_line_of_json(

@@ -11,6 +11,7 @@ import jsonschema
 import numpy as np
 import pytest
 import rasterio
+from places import BUNDLED
 from rasterio.errors import NotGeoreferencedWarning
 
 from kda_edge.benchmarks import cli
@@ -18,8 +19,7 @@ from kda_edge.benchmarks.result import read_result, schema
 from kda_edge.benchmarks.scene_part import some_rows
 from kda_edge.runtime.gdal import open_raster
 
-ROOT = Path(__file__).parents[2]
-BUNDLED = str(ROOT / "runtime/bundled/student_nano.onnx")
+STUDENT = str(BUNDLED / "student_nano.onnx")
 HEIGHT_PX, WIDTH_PX = 448, 256
 
 
@@ -70,8 +70,8 @@ def test_artifacts_without_a_scene_are_compared_by_the_time_of_a_tile(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, copy = tmp_path / "tiles.json", tmp_path / "copy.onnx"
-    copy.write_bytes(Path(BUNDLED).read_bytes())
-    assert cli.main(["compare", BUNDLED, str(copy), "--engine", "cpu", "--rounds", "1", "--json", str(out)]) == 0
+    copy.write_bytes(Path(STUDENT).read_bytes())
+    assert cli.main(["compare", STUDENT, str(copy), "--engine", "cpu", "--rounds", "1", "--json", str(out)]) == 0
     found = figures_of(out)
     assert 0.3 < found["ratio", "copy.onnx", "student_nano.onnx"] < 3  # the same file
     assert "copy.onnx" in capsys.readouterr().out
@@ -81,7 +81,7 @@ def test_artifacts_without_a_scene_are_compared_by_the_time_of_a_tile(
     ("words", "why"),
     [
         (["compare", "--against", "monai"], "--scene"),
-        (["compare", BUNDLED], "nobody to be compared with"),
+        (["compare", STUDENT], "nobody to be compared with"),
         (["compare", "--scene", "s.tif"], "nobody to be compared with"),
         (["compare", "--scene", "s.tif", "--against", "ort-loop", "--rounds", "0"], "--rounds"),
         (["compare", "--scene", "s.tif", "--against", "ort-loop,monai"], "--ckpt"),

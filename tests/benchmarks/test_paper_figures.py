@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from places import SHARED
 
 from kda_edge.benchmarks.complexity import complexity_of
 from kda_edge.benchmarks.paper_cells import TEACHERS, Settings
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning:tensorboard.*", "ignore::DeprecationWarning:google.*"
 )
 
-PAPER = Path(__file__).parents[2] / "../shared/paper.md"
+PAPER = SHARED / "paper.md"
 
 
 def test_the_tables_hold_the_figures_of_the_paper() -> None:

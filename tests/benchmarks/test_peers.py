@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from places import BUNDLED
 
 from kda_edge.benchmarks import peer_engine_alone
 from kda_edge.benchmarks.agreement import agreement_of
@@ -20,11 +21,10 @@ from kda_edge.benchmarks.contestants import open_contestant
 from kda_edge.benchmarks.peer_torch import open_torch
 from kda_edge.errors import UsageError
 
-ROOT = Path(__file__).parents[2]
 TILE_PX, OVERLAP_PX = 256, 64
 TASK = MappingTask(
     artifact=None,
-    checkpoint=ROOT / "runtime/bundled/student_nano.pt",
+    checkpoint=BUNDLED / "student_nano.pt",
     bands=(1, 2, 3),
     overlap_px=OVERLAP_PX,
     threads=1,
@@ -38,7 +38,7 @@ NEEDS = {"monai": "monai", "openvino": "openvino"}
 def scene_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Part of the bundled example that has data, and then a corner without: 3 x 2 tiles, one wholly nodata."""
     path = tmp_path_factory.mktemp("peers") / "scene.tif"
-    with rasterio.open(ROOT / "runtime/bundled/example_scene.tif") as example:
+    with rasterio.open(BUNDLED / "example_scene.tif") as example:
         valid = example.dataset_mask() > 0
         rows, cols = 640, 448
         row, col = max(

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from kda_edge.benchmarks import marked, performance_page
 from kda_edge.benchmarks.result import Estimate, Figure, Result, write_result
 
-ROOT = Path(__file__).parents[2]
 MODEL = {"variant": "nano", "precision": "fp32", "tile_px": 256, "graph_sha256": "ab" * 32}
 
 

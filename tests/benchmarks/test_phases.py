@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from pathlib import Path
 from types import FrameType
 
 import numpy as np
 import pytest
+from places import ROOT
 
 from kda_edge.benchmarks.busy_engine import BusyEngine
 from kda_edge.benchmarks.phases import MODULES, PhaseSampler
-
-ROOT = Path(__file__).parents[2]
 
 
 def reading(seconds: float) -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from places import BUNDLED
 
 from kda_edge.benchmarks import cli
 from kda_edge.benchmarks.pareto import Setting, recommended, unbeaten
 from kda_edge.benchmarks.result import Figure, Result, write_result
 from kda_edge.benchmarks.sweep_runs import Export, exported, measured_settings
 
-ROOT = Path(__file__).parents[2]
-BUNDLED = ROOT / "runtime/bundled/student_nano.onnx"
+STUDENT = BUNDLED / "student_nano.onnx"
 
 
 def setting(ms: float, memory_mb: float | None = 100.0, iou: float | None = 0.5, name: str = "a") -> Setting:
@@ -94,11 +94,11 @@ def test_a_setting_holds_what_kda_bench_latency_measured(tmp_path: Path) -> None
         return 0, ""
 
     options = argparse.Namespace(batches=(1, 2), min_calls=5, limit=1.0, allow_unverified=False)
-    found = measured_settings(BUNDLED, "auto", options, tmp_path, latency)
+    found = measured_settings(STUDENT, "auto", options, tmp_path, latency)
     assert isinstance(found, list)
     assert [(one.batch, one.engine, one.memory_mb) for one in found] == [(1, "cpu", 90.0), (2, "cpu", 180.0)]
     assert [one.ms_per_mpx for one in found] == pytest.approx([1000.0, 1000.0])  # 192 x 192 px of map a tile
-    refused = measured_settings(BUNDLED, "cuda", options, tmp_path, lambda _: (1, "kda-bench: there is no GPU\n"))
+    refused = measured_settings(STUDENT, "cuda", options, tmp_path, lambda _: (1, "kda-bench: there is no GPU\n"))
     assert refused == "there is no GPU"
 
 
@@ -106,7 +106,7 @@ def test_the_command_measures_for_real_recommends_and_names_what_it_could_not_me
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "sweep.json"
-    words = ["sweep", str(BUNDLED), "--engines", "cpu,cuda", "--batches", "1", "--min-calls", "4", "--limit", "0.5"]
+    words = ["sweep", str(STUDENT), "--engines", "cpu,cuda", "--batches", "1", "--min-calls", "4", "--limit", "0.5"]
     assert cli.main([*words, "--json", str(out), "--plots", str(tmp_path / "plots")]) == 0
     said = capsys.readouterr().out
     assert "recommended on this device: student_nano.onnx (fp32, tile 256 px) with cpu, 1 tile(s) a call" in said

@@ -9,11 +9,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
+from places import SHARED
 
 if TYPE_CHECKING:
     import torch
 
-GOLDEN = Path(__file__).parents[2] / "../shared/golden"
+GOLDEN = SHARED / "golden"
 
 
 @pytest.fixture(scope="session")

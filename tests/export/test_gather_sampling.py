@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+from places import BUNDLED
 
 from kda_edge.errors import ExportError
 from kda_edge.export import lint
@@ -21,7 +21,7 @@ from kda_edge.export.gather_sampling import gathered
 from kda_edge.export.tiles import generated_tiles
 from kda_edge.manifest import InputContract
 
-BUNDLED = Path(__file__).parents[2] / "runtime" / "bundled" / "student_nano.onnx"
+STUDENT = BUNDLED / "student_nano.onnx"
 SETTINGS: dict[str, Any] = {"mode": "bilinear", "padding_mode": "border", "align_corners": 0}
 FLOAT = TensorProto.FLOAT
 
@@ -93,7 +93,7 @@ def test_infinite_positions_are_on_the_border() -> None:
 
 
 def test_nano_answers_on_every_generated_tile_as_with_grid_sample() -> None:
-    model = onnx.load(BUNDLED)
+    model = onnx.load(STUDENT)
     written = gathered(model)
     assert lint.findings(written) == []
     assert {node.op_type for node in model.graph.node} - {node.op_type for node in written.graph.node} == {"GridSample"}
@@ -107,7 +107,7 @@ def test_nano_answers_on_every_generated_tile_as_with_grid_sample() -> None:
 
 def test_gathers_that_were_written_before_half_precision_are_found_by_the_lint() -> None:
     """The pass to half knows positions by their GridSample; after it, `gathered` keeps every type."""
-    model = onnx.load(BUNDLED)
+    model = onnx.load(STUDENT)
     assert any("position in float16" in line for line in lint.findings(half_graph(gathered(model))))
     assert lint.findings(gathered(half_graph(model))) == []
 

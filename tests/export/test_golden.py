@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from places import SHARED
 
 from kda_edge.checkpoint import read_checkpoint
 from kda_edge.export.config import DeclaredInput, ExportConfig
 from kda_edge.export.pipeline import export_checkpoint
 from kda_edge.runtime.engines import open_engine
 
-GOLDEN = Path(__file__).parents[2] / "../shared/golden"
+GOLDEN = SHARED / "golden"
 # The golden input is normalised noise: as raw pixels of a contract that changes nothing, it is itself.
 AS_IT_IS = DeclaredInput("float32", (-8.0, 8.0), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
+from places import BUNDLED
 
 from kda_edge.errors import ExportError
 from kda_edge.export import lint
@@ -22,7 +22,7 @@ from kda_edge.export.portable import portable_graph, resolution_cm
 from kda_edge.export.tiles import generated_tiles
 from kda_edge.manifest import METADATA_KEY, InputContract, Manifest
 
-BUNDLED = Path(__file__).parents[2] / "runtime" / "bundled" / "student_nano.onnx"
+STUDENT = BUNDLED / "student_nano.onnx"
 TILE_PX = 256
 UINT16 = InputContract(pixel_type="uint16", value_range=(-50.0, 10000.0), mean=(1900.0,) * 3, std=(900.0,) * 3)
 
@@ -43,7 +43,7 @@ def opened(model: onnx.ModelProto, as_written: bool = False) -> onnxruntime.Infe
 
 @pytest.fixture(scope="module")
 def own() -> onnx.ModelProto:
-    return onnx.load(BUNDLED)
+    return onnx.load(STUDENT)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ import pytest
 import rtx
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from places import BUNDLED
 
 from kda_edge.export import lint
 from kda_edge.export.fp16 import half_graph
@@ -28,7 +29,7 @@ from kda_edge.manifest import InputContract
 from kda_edge.student import Student
 
 pytestmark = pytest.mark.slow
-BUNDLED = Path(__file__).parents[2] / "runtime" / "bundled" / "student_nano.onnx"
+STUDENT = BUNDLED / "student_nano.onnx"
 BASE_TILE_PX = 224
 SAMPLERS = 4  # GridSamples of a student
 WEIGHTED = ("Conv", "MatMul", "Gemm")
@@ -50,7 +51,7 @@ def graphs() -> Callable[[str], onnx.ModelProto]:
 
     def make(name: str) -> onnx.ModelProto:
         if name not in made and name == "nano":
-            made[name] = onnx.load(BUNDLED)
+            made[name] = onnx.load(STUDENT)
         elif name not in made:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)

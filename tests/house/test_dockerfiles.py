@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted((ROOT / "docs" / "docker").glob("*.Dockerfile"))
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from places import ROOT
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-ROOT = Path(__file__).parents[2]
 ROOMS = ("train", "export", "runtime", "benchmarks")
 MAY_IMPORT = {
     "core": set(),

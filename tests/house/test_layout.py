@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from places import ROOT
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-ROOT = Path(__file__).parents[2]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 ROOMS = ("kda_edge", "train", "export", "runtime", "benchmarks")
 NOT_ROOMS = {".ci", "docs", "tests"}

@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 import pytest
 from fake_videos import COLOURS, write_video
+from places import ROOT
 
 import kda_edge.runtime
 
-PAGE = Path(__file__).parents[2] / "docs" / "embedding.md"
+PAGE = ROOT / "docs" / "embedding.md"
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from places import SHARED
 
 from kda_edge.runtime import Segmenter
 
-DATA = Path(__file__).parents[2] / "../shared/data"
+DATA = SHARED / "data"
 
 
 @pytest.mark.parametrize("name", ["jinsha_ortho/images/scene_A.tif", "s2_chattogram/s2_rgb_uint8.tif"])

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from fake_tensorrt import FakeTensorRT, World, importer
+from places import ROOT
 from recorded_bindings import VERSIONS, recorded
 
 from kda_edge.errors import DeviceError, MissingDependency, TooOld
@@ -17,7 +18,6 @@ from kda_edge.runtime.device_probe import Device
 from kda_edge.runtime.tensorrt_api import CALLED_BACK, HANDLES, KEPT_ERRORS, USED, open_library
 
 ORIN = Device(0, "Orin", (8, 7), "12.6", 8 * 2**30)
-ROOT = Path(__file__).parents[2]
 TOUCHING = [
     *sorted((ROOT / "runtime").glob("tensorrt_*.py")),
     *(ROOT / "runtime" / f"{name}.py" for name in ("engine_tensorrt", "timing_cache", "build_progress")),

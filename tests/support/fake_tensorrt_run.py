@@ -11,13 +11,13 @@ import enum
 import json
 import weakref
 from collections import deque
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from fake_cuda import SimulatedGpu, Touch, Work, touched
+from places import ROOT
 
-RECORDED = Path(__file__).parents[1] / "runtime" / "tensorrt_api"
+RECORDED = ROOT / "tests" / "runtime" / "tensorrt_api"
 VERSIONS = ("10.3.0", "10.13.3", "10.16.1", "11.4.0")
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import enum
 import json
-from pathlib import Path
 from typing import Any
 
-RECORDED = Path(__file__).parents[1] / "runtime" / "tensorrt_api"
+from places import ROOT
+
+RECORDED = ROOT / "tests" / "runtime" / "tensorrt_api"
 VERSIONS = ("10.3.0", "10.13.3", "10.16.1", "11.4.0")
 
 
