@@ -22,7 +22,7 @@ PYTEST_ARGS ?=
 SCENE := runtime/bundled/example_scene.tif
 SHIPPED := build/shipped
 TORCH_FREE_CORE_TESTS := $(patsubst %,tests/core/test_%.py,tiles blend nodata predict predict_failures)
-LEAN_SOURCES := pyproject.toml $(wildcard kda_edge/*.py runtime/*.py runtime/bundled/*.onnx)
+LEAN_SOURCES := pyproject.toml setup.py $(shell find kda_edge runtime -name '*.py') $(wildcard runtime/bundled/*.onnx)
 
 .DEFAULT_GOAL := help
 .PHONY: help install check lint types test test-lean gpu-test rtx demo clean

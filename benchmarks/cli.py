@@ -21,16 +21,16 @@ from kda_edge.errors import KdaEdgeError, UsageError
 
 PROGRAM: Final = "kda-bench"
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
-# Name: module of this room and its line in the help. The module has `add_arguments(parser)` and `run(options) -> int`,
-# the exit code; it is imported when it is asked for, so that --help and the others need none of its packages.
+# Name: module of this package and its line in the help. The module has `add_arguments(parser)` and `run(options) ->
+# int`, the exit code; it is imported when it is asked for, so that --help and the others need none of its packages.
 COMMANDS: Final = {
-    "latency": ("latency", "percentiles of a call's time, throughput, phases, memory"),
-    "soak": ("soak", "minutes of load: throttling, memory growth, tail latency, energy"),
-    "roofline": ("roofline", "how far from the machine's own limits; estimates for devices that are not here"),
-    "scene": ("scene", "a whole scene from file to map: Mpx/s, km2/h, phases, memory, energy"),
-    "compare": ("compare", "artifacts and peers in turns: tiles, or whole scenes"),
-    "sweep": ("sweep", "precision x engine x tile x batch: what nobody beats, and one recommendation"),
-    "check": ("check", "fail where a new result is worse than an old one, beyond noise"),
+    "latency": ("commands.latency", "percentiles of a call's time, throughput, phases, memory"),
+    "soak": ("commands.soak", "minutes of load: throttling, memory growth, tail latency, energy"),
+    "roofline": ("commands.roofline", "how far from the machine's own limits; estimates for devices that are not here"),
+    "scene": ("commands.scene", "a whole scene from file to map: Mpx/s, km2/h, phases, memory, energy"),
+    "compare": ("commands.compare", "artifacts and peers in turns: tiles, or whole scenes"),
+    "sweep": ("commands.sweep", "precision x engine x tile x batch: what nobody beats, and one recommendation"),
+    "check": ("commands.check", "fail where a new result is worse than an old one, beyond noise"),
 }
 
 

@@ -1,0 +1,1 @@
+"""`kda-export`: a checkpoint to one verified ONNX artifact."""

@@ -14,28 +14,28 @@ import onnx
 
 import kda_edge
 from kda_edge.certificate import Certificate
-from kda_edge.checkpoint import Checkpoint, read_checkpoint, weights_digest
 from kda_edge.errors import ExportError, UsageError
 from kda_edge.manifest import InputContract, Manifest
-from kda_edge.network import Network
-from kda_edge.runtime.engine_choice import best_engine
-from kda_edge.runtime.engines import open_engine
+from kda_edge.networks.checkpoint import Checkpoint, read_checkpoint, weights_digest
+from kda_edge.networks.network import Network
+from kda_edge.runtime.engines.engine_names import best_engine
+from kda_edge.runtime.open_engine import open_engine
 
-from .artifact import bytes_from_graph, require_writable, staged_file
+from .artifact_file import bytes_from_graph, require_writable, staged_file
 from .config import ExportConfig
-from .engines import ToEngine, engine_from_graph, engine_from_student, engines_on_cpu
-from .gather_sampling import gathered
-from .imagery import example_tiles, imagery_tiles
-from .latency import latency_on_cpu
-from .lint import OPSET, require_clean
-from .ordered_sums import with_ordered_sums
-from .parity import Reference, measured_parity, worst_tile
+from .graphs.gather_sampling import gathered
+from .graphs.ordered_sums import with_ordered_sums
+from .graphs.to_onnx import ExportedGraph, onnx_from_student
+from .lint.rules import OPSET, require_clean
+from .lower_precision import Log, Lowered, as_it_is, in_half, in_int8
 from .portable import portable_graph
 from .portable_check import require_same_answers
-from .precision import Log, Lowered, as_it_is, in_half, in_int8
-from .tiles import Tile, generated_tiles
-from .to_onnx import ExportedGraph, onnx_from_student
-from .verification import Verifier, require_fast
+from .tiles.generated_tiles import Tile, generated_tiles
+from .tiles.imagery_tiles import example_tiles, imagery_tiles
+from .verifying.compared_engines import ToEngine, engine_from_graph, engine_from_student, engines_on_cpu
+from .verifying.cpu_latency import latency_on_cpu
+from .verifying.parity import Reference, measured_parity, worst_tile
+from .verifying.verifier import Verifier, require_fast
 
 # A written file is the graph that was compared: the same session gives the same answer, but for the order of threads.
 MAX_ABS_AGAIN: Final = 1e-4

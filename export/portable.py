@@ -40,9 +40,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from kda_edge.errors import ExportError
 from kda_edge.manifest import InputContract, Manifest
-from kda_edge.runtime.images import OVERLAP_SHARE
+from kda_edge.runtime.mapping.image_in_memory import OVERLAP_SHARE
 
-from .lint import INPUT_NAME, OUTPUT_NAME
+from .lint.rules import INPUT_NAME, OUTPUT_NAME
 
 CLASSES_NAME: Final = "classes"
 OVERLAP_PERCENT: Final = 100 // OVERLAP_SHARE  # as the runtime does it

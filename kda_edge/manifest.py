@@ -93,9 +93,9 @@ class Manifest:
     """All that the runtime knows about a model.
 
     Attributes:
-        variant: name of the student's size, as in `kda_edge.student.VARIANTS`.
+        variant: name of the student's size, as in `kda_edge.networks.student.VARIANTS`.
         parameters: learned numbers in the whole student.
-        checkpoint_sha256: digest of the student's weights (`kda_edge.checkpoint.weights_digest`).
+        checkpoint_sha256: digest of the student's weights (`kda_edge.networks.checkpoint.weights_digest`).
         tile_px: side of the square tile that the graph takes, a multiple of 32.
         input: the pixels that it may be given.
         classes: names of the classes by id.

@@ -10,8 +10,8 @@ __all__ = ["FrameResult", "FrameStream", "Prediction", "SceneResult", "Segmenter
 if TYPE_CHECKING:
     from .results import Prediction, SceneResult
     from .segmenter import Segmenter
-    from .stream import FrameStream
-    from .stream_results import FrameResult, StreamSummary
+    from .streams.frame_stream import FrameStream
+    from .streams.stream_results import FrameResult, StreamSummary
 
 
 # Python prints the warnings of a program that has set up no logging; what is said here is for those who listen.
@@ -22,6 +22,7 @@ def __getattr__(name: str) -> object:
     """Import on first use: `kda-infer --help` passes through here and must wait for neither GDAL nor ONNX Runtime."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import results, segmenter, stream
+    from . import results, segmenter
+    from .streams import frame_stream as stream
 
     return next(getattr(module, name) for module in (segmenter, stream, results) if hasattr(module, name))

@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 
 from kda_edge.errors import EngineError
 from kda_edge.manifest import Manifest
-from kda_edge.predict import Engine, Progress
+from kda_edge.tiling.predict import Engine, Progress
 
-from .engines import open_engine
-from .frame_reader import StreamOptions
-from .frame_sources import Frames, open_frames
-from .images import predict_image
-from .order import Cancel, Model, Order
+from .engines.shared_engine import SharedEngine
+from .mapping.image_in_memory import predict_image
+from .open_engine import open_engine
 from .results import Prediction, SceneResult, ShardResult
-from .scene import Resample
-from .scene_run import map_scene, map_shard
-from .shards import Shard
-from .shared_engine import SharedEngine
-from .stream import FrameStream
+from .runs.request import Cancel, Model, Order
+from .runs.scene_run import map_scene, map_shard
+from .runs.shards import Shard
+from .scenes.scene import Resample
+from .streams.frame_reader import StreamOptions
+from .streams.frame_stream import FrameStream
+from .streams.open_frames import Frames, open_frames
 
 
 class Segmenter:
@@ -70,7 +70,7 @@ class Segmenter:
 
         Args:
             model: the file.
-            engine: what runs it, one of `kda_edge.runtime.engine_choice.ENGINES`; `auto` takes the fastest of those
+            engine: what runs it, one of `engines.engine_names.ENGINES`; `auto` takes the fastest of those
                 that are installed and agree with the model's certificate, see `open_engine`.
             allow_unverified: take a model without valid evidence too; `notes` then say so.
             threads: that an engine on the CPU uses; 0 takes as many as suit this process.
@@ -235,7 +235,7 @@ class Segmenter:
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> ShardResult:
-        """Compute one share of a scene's rows, for `kda_edge.runtime.merge.merge_shards` to make a map of all.
+        """Compute one share of a scene's rows, for `merge_shards` to make a map of all.
 
         Goes on where it was cut off and raises as `predict_scene` does. Each machine needs a whole copy of the scene.
 

@@ -1,0 +1,1 @@
+"""`kda-train`: teaches students with the KDA method and judges them."""

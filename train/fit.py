@@ -26,12 +26,12 @@ from typing import Any
 from kda_edge.errors import ManifestError, TrainingError, UsageError
 from kda_edge.manifest import from_plain
 
-from .config import SegmentConfig
-from .data import DataSet
-from .distill import distill
-from .distill_config import DistillConfig
-from .segment import segment
-from .state import run_of, settings_of
+from .data.data_file import DataSet
+from .distillation.config import DistillConfig
+from .distillation.distill import distill
+from .loops.run_state import run_of, settings_of
+from .segmentation.config import SegmentConfig
+from .segmentation.segment import segment
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -17,7 +17,7 @@ RUN useradd --uid 10001 --groups video --create-home kda \
 ENV KDA_EDGE_CACHE=/var/cache/kda-edge
 
 WORKDIR /srv/kda-edge
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY kda_edge kda_edge
 COPY train train
 COPY export export

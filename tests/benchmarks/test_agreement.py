@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kda_edge.benchmarks.agreement import agreement_of, alone_in_one_tile
-from kda_edge.benchmarks.plain_map import write_plain_map
+from kda_edge.benchmarks.contest.map_agreement import agreement_of, alone_in_one_tile
+from kda_edge.benchmarks.contestants.plain_map import write_plain_map
 from kda_edge.errors import UsageError
-from kda_edge.runtime.gdal import open_raster
-from kda_edge.tiles import TileGrid
+from kda_edge.runtime.geo.gdal import open_raster
+from kda_edge.tiling.tile_grid import TileGrid
 
 TILE_PX, OVERLAP_PX = 32, 8
 

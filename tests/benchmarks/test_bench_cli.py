@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 
 from kda_edge.benchmarks.cli import COMMANDS, main
-from kda_edge.benchmarks.plots import drawn
-from kda_edge.benchmarks.result import read_result, schema
+from kda_edge.benchmarks.reporting.plots import drawn
+from kda_edge.benchmarks.reporting.result import read_result, schema
 from kda_edge.errors import OutputError
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
-from kda_edge.benchmarks import folded_head, tables
+from kda_edge.benchmarks.documents import training_tables as tables
+from kda_edge.benchmarks.studies import folded_head
 
 
 def test_folded_head_measures_both_orders_and_ends_with_a_line_of_json(

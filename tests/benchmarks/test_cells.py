@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from kda_edge.benchmarks.cells import (
+from kda_edge.benchmarks.paper.experiments import (
     Cell,
     Step,
     facts_of,
@@ -148,7 +148,7 @@ def test_two_processes_never_work_in_one_folder(tmp_path: Path) -> None:
 STARTER = """
 import sys
 from pathlib import Path
-from kda_edge.benchmarks.cells import Cell, Step, run_cell
+from kda_edge.benchmarks.paper.experiments import Cell, Step, run_cell
 
 sys.executable = sys.argv[1]
 run_cell(Cell("a", (Step(Path(sys.argv[2]), ("distill",)),), Path("none"), {}))

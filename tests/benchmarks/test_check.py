@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from fake_time import EngineThatTakes, FakeClock, small_manifest
 
-from kda_edge.benchmarks.check import verdict_of
 from kda_edge.benchmarks.cli import main
-from kda_edge.benchmarks.latency import LatencyConfig, measure_batches
-from kda_edge.benchmarks.latency_figures import figures_of
-from kda_edge.benchmarks.result import Figure, Result, write_result
+from kda_edge.benchmarks.commands.check import verdict_of
+from kda_edge.benchmarks.commands.latency import LatencyConfig, measure_batches
+from kda_edge.benchmarks.commands.latency_figures import figures_of
+from kda_edge.benchmarks.reporting.result import Figure, Result, write_result
 
 MACHINE = {"processor": "A", "cores": "8", "system": "Linux", "python": "3.11", "gpu": "none"}
 

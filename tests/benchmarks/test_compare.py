@@ -15,9 +15,9 @@ from places import BUNDLED
 from rasterio.errors import NotGeoreferencedWarning
 
 from kda_edge.benchmarks import cli
-from kda_edge.benchmarks.result import read_result, schema
-from kda_edge.benchmarks.scene_part import some_rows
-from kda_edge.runtime.gdal import open_raster
+from kda_edge.benchmarks.measuring.measured_scenes import some_rows
+from kda_edge.benchmarks.reporting.result import read_result, schema
+from kda_edge.runtime.geo.gdal import open_raster
 
 STUDENT = str(BUNDLED / "student_nano.onnx")
 HEIGHT_PX, WIDTH_PX = 448, 256

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kda_edge.benchmarks.bars import Bar, bars_of
-from kda_edge.benchmarks.batch_choice import chosen_batch, fastest, tile_ms_by_batch
-from kda_edge.benchmarks.compare import raced, require_one_engine
-from kda_edge.benchmarks.contest import Contestant, Lap, MappingTask, Settings
-from kda_edge.benchmarks.contest_process import ContestProcess, MeasuredLap
-from kda_edge.benchmarks.contest_worker import serve
-from kda_edge.benchmarks.percentiles import Interval
+from kda_edge.benchmarks.commands.compare import raced, require_one_engine
+from kda_edge.benchmarks.contest.contestant_process import ContestProcess, MeasuredLap
+from kda_edge.benchmarks.contest.promised_ratios import Bar, bars_of
+from kda_edge.benchmarks.contest.worker import serve
+from kda_edge.benchmarks.contestants.batch_choice import chosen_batch, fastest, tile_ms_by_batch
+from kda_edge.benchmarks.contestants.task import Contestant, Lap, MappingTask, Settings
+from kda_edge.benchmarks.measuring.percentiles import Interval
 from kda_edge.errors import EngineError, UsageError
 
 TASK = MappingTask(None, None, (3, 2, 1), overlap_px=64, threads=1, batch=1, engine="cpu")

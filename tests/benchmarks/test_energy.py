@@ -12,9 +12,17 @@ from fake_time import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kda_edge.benchmarks import energy
-from kda_edge.benchmarks.conditions import conditions
-from kda_edge.benchmarks.energy import Energy, Meter, energy_figures, energy_from, find_meters, gpu_meter, metering
+from kda_edge.benchmarks.sensors import energy
+from kda_edge.benchmarks.sensors.conditions import conditions
+from kda_edge.benchmarks.sensors.energy import (
+    Energy,
+    Meter,
+    energy_figures,
+    energy_from,
+    find_meters,
+    gpu_meter,
+    metering,
+)
 
 
 def meter(kind: str, read: Callable[[], float] = lambda: 0.0, close: Callable[[], None] = lambda: None) -> Meter:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kda_edge.benchmarks import golden_checkpoint
-from kda_edge.checkpoint import read_checkpoint
-from kda_edge.student import Student
+from kda_edge.benchmarks.studies import golden_checkpoint
+from kda_edge.networks.checkpoint import read_checkpoint
+from kda_edge.networks.student import Student
 
 RULE = """
 import numpy as np

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from fake_time import EngineThatTakes, EngineThatTellsPhases, FakeClock, small_manifest
 
-from kda_edge.benchmarks.facts import model_facts
-from kda_edge.benchmarks.latency import LatencyConfig, measure_batches, require_tile, split_notes
-from kda_edge.benchmarks.latency_figures import BatchRun, figures_of, latency_table
-from kda_edge.benchmarks.result import Figure, Result
-from kda_edge.benchmarks.timing import TimingPlan
-from kda_edge.benchmarks.work import example_images, prepared
+from kda_edge.benchmarks.commands.latency import LatencyConfig, measure_batches, require_tile, split_notes
+from kda_edge.benchmarks.commands.latency_figures import BatchRun, figures_of, latency_table
+from kda_edge.benchmarks.measuring.timed_work import example_images, prepared
+from kda_edge.benchmarks.measuring.timing import TimingPlan
+from kda_edge.benchmarks.reporting.measured_on import model_facts
+from kda_edge.benchmarks.reporting.result import Figure, Result
 from kda_edge.errors import UsageError
-from kda_edge.predict import ArraySource, predict
-from kda_edge.runtime.artifact import read_artifact
-from kda_edge.tiles import TileGrid
+from kda_edge.runtime.engines.artifact import read_artifact
+from kda_edge.tiling.predict import ArraySource, predict
+from kda_edge.tiling.tile_grid import TileGrid
 
 READING_MS = 0.25
 

@@ -8,11 +8,11 @@ import pytest
 from fake_time import small_manifest
 from gpu_bench import KINDS, Bench
 
-from kda_edge.benchmarks.latency import LatencyConfig, latency, measure_batches
-from kda_edge.benchmarks.latency_figures import latency_table
-from kda_edge.benchmarks.timing import TimingPlan
-from kda_edge.runtime.engine_tensorrt import TensorRTEngine
-from kda_edge.runtime.engines import OpenedEngine
+from kda_edge.benchmarks.commands.latency import LatencyConfig, latency, measure_batches
+from kda_edge.benchmarks.commands.latency_figures import latency_table
+from kda_edge.benchmarks.measuring.timing import TimingPlan
+from kda_edge.runtime.open_engine import OpenedEngine
+from kda_edge.runtime.tensorrt.tensorrt_engine import TensorRTEngine
 
 PLAN = TimingPlan(min_calls=3, warm_up_limit_s=0.1, limit_s=0.3)
 PHASES_MS = {"phase.copy_in": 2.0, "phase.compute": 7.0, "phase.copy_out": 0.5}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kda_edge.benchmarks.marked import fill_documents, filled
+from kda_edge.benchmarks.documents.marked_tables import fill_documents, filled
 
 TEXT = """# Title
 <!-- ours: a b -->

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kda_edge.benchmarks.nano_distillation import CELLS, PHASE_1, PHASE_2, main
+from kda_edge.benchmarks.studies.nano_distillation import CELLS, PHASE_1, PHASE_2, main
 
 
 def a_table(path: Path, **changes: object) -> Path:

@@ -10,9 +10,9 @@ from typing import Any
 import pynvml
 import pytest
 
-from kda_edge.benchmarks.memory import device_memory
-from kda_edge.benchmarks.nvml import CLOCK_REASONS, Gpu, find_gpu, reasons_from
-from kda_edge.benchmarks.tegrastats import TegraSample
+from kda_edge.benchmarks.sensors.nvml import CLOCK_REASONS, Gpu, find_gpu, reasons_from
+from kda_edge.benchmarks.sensors.peak_memory import device_memory
+from kda_edge.benchmarks.sensors.tegrastats import TegraSample
 
 # What a call answers, as nvidia-ml-py returns it; `!` is an NVMLError of that number. Written from the NVML reference.
 RTX_3090 = """

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from paper_runs import FakeTrain, rows_of
 
-from kda_edge.benchmarks import paper
-from kda_edge.benchmarks.paper_tables import TABLES
+from kda_edge.benchmarks.paper import __main__ as paper
+from kda_edge.benchmarks.paper.tables import TABLES
 
 # Protobuf's and TensorBoard's own warnings are not about this project.
 pytestmark = pytest.mark.filterwarnings(

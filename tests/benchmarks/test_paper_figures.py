@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from places import SHARED
 
-from kda_edge.benchmarks.complexity import complexity_of
-from kda_edge.benchmarks.paper_cells import TEACHERS, Settings
-from kda_edge.benchmarks.paper_tables import TABLES
-from kda_edge.train.config import SegmentConfig
-from kda_edge.train.distill_config import DistillConfig
+from kda_edge.benchmarks.paper.complexity import complexity_of
+from kda_edge.benchmarks.paper.row_commands import TEACHERS, Settings
+from kda_edge.benchmarks.paper.tables import TABLES
+from kda_edge.train.distillation.config import DistillConfig
+from kda_edge.train.segmentation.config import SegmentConfig
 
 # Protobuf's and TensorBoard's own warnings are not about this project.
 pytestmark = pytest.mark.filterwarnings(

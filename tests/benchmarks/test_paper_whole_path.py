@@ -16,9 +16,9 @@ import torch
 from paper_runs import STAND_INS, lines_of, rows_of
 from worlds import scar, write_image
 
-from kda_edge.benchmarks import paper
-from kda_edge.benchmarks.paper_tables import FOUR, TABLES
-from kda_edge.train.cli import main as kda_train_main
+from kda_edge.benchmarks.paper import __main__ as paper
+from kda_edge.benchmarks.paper.tables import FOUR, TABLES
+from kda_edge.train.cli.train import main as kda_train_main
 
 # Protobuf's and TensorBoard's own warnings are not about this project.
 pytestmark = pytest.mark.filterwarnings(

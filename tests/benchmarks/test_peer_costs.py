@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kda_edge.benchmarks import peer_costs
+from kda_edge.benchmarks.studies import peer_costs
 from kda_edge.errors import UsageError
 
 

@@ -14,11 +14,11 @@ import rasterio
 import torch
 from places import BUNDLED
 
-from kda_edge.benchmarks import peer_engine_alone
-from kda_edge.benchmarks.agreement import agreement_of
-from kda_edge.benchmarks.contest import Lap, MappingTask
-from kda_edge.benchmarks.contestants import open_contestant
-from kda_edge.benchmarks.peer_torch import open_torch
+from kda_edge.benchmarks.contest.map_agreement import agreement_of
+from kda_edge.benchmarks.contestants import engine_alone as peer_engine_alone
+from kda_edge.benchmarks.contestants.by_name import open_contestant
+from kda_edge.benchmarks.contestants.pytorch import open_torch
+from kda_edge.benchmarks.contestants.task import Lap, MappingTask
 from kda_edge.errors import UsageError
 
 TILE_PX, OVERLAP_PX = 256, 64

@@ -10,8 +10,8 @@ from fake_time import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kda_edge.benchmarks.interleaved import Rounds, interleaved
-from kda_edge.benchmarks.percentiles import Interval, drawn_indices, percentiles_of
+from kda_edge.benchmarks.measuring.interleaved import Rounds, interleaved
+from kda_edge.benchmarks.measuring.percentiles import Interval, drawn_indices, percentiles_of
 
 RUNS = 200
 LEVELS = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}

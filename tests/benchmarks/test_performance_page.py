@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
-from kda_edge.benchmarks import marked, performance_page
-from kda_edge.benchmarks.result import Estimate, Figure, Result, write_result
+from kda_edge.benchmarks.documents import marked_tables as marked
+from kda_edge.benchmarks.documents import performance_page
+from kda_edge.benchmarks.reporting.result import Estimate, Figure, Result, write_result
 
 MODEL = {"variant": "nano", "precision": "fp32", "tile_px": 256, "graph_sha256": "ab" * 32}
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from places import ROOT
 
-from kda_edge.benchmarks.busy_engine import BusyEngine
-from kda_edge.benchmarks.phases import MODULES, PhaseSampler
+from kda_edge.benchmarks.measuring.busy_engine import BusyEngine
+from kda_edge.benchmarks.measuring.thread_phases import MODULES, PhaseSampler
 
 
 def reading(seconds: float) -> None:

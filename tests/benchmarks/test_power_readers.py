@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kda_edge.benchmarks.conditions import power_mode
-from kda_edge.benchmarks.rapl import find_rapl, spent_uj
-from kda_edge.benchmarks.tegrastats import Tegrastats, sample_from
+from kda_edge.benchmarks.sensors.conditions import power_mode
+from kda_edge.benchmarks.sensors.rapl import find_rapl, spent_uj
+from kda_edge.benchmarks.sensors.tegrastats import Tegrastats, sample_from
 
 # As the Jetson Linux Developer Guide describes the line; written after it, not copied from a device.
 AGX_ORIN_JETPACK5 = (

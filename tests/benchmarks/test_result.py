@@ -13,12 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kda_edge.benchmarks.facts import machine, model_facts, versions
-from kda_edge.benchmarks.percentiles import Interval
-from kda_edge.benchmarks.report import interval_text, number_text, require_json_path, table_of
-from kda_edge.benchmarks.result import Estimate, Figure, Result, read_result, result_from_json, schema, write_result
+from kda_edge.benchmarks.measuring.percentiles import Interval
+from kda_edge.benchmarks.reporting.measured_on import machine, model_facts, versions
+from kda_edge.benchmarks.reporting.result import (
+    Estimate,
+    Figure,
+    Result,
+    read_result,
+    result_from_json,
+    schema,
+    write_result,
+)
+from kda_edge.benchmarks.reporting.text_tables import interval_text, number_text, require_json_path, table_of
 from kda_edge.errors import OutputError, UsageError
-from kda_edge.runtime.artifact import read_artifact
+from kda_edge.runtime.engines.artifact import read_artifact
 
 
 def example(**fields: Any) -> Result:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fake_time import EngineThatTakes, FakeClock, small_manifest
 
-from kda_edge.benchmarks.soak import Window, drift_of, figures_of, map_px, series_of, soaked
+from kda_edge.benchmarks.commands.soak import Window, drift_of, figures_of, map_px, series_of, soaked
 
 
 def soak(

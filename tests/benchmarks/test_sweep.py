@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from places import BUNDLED
 
 from kda_edge.benchmarks import cli
-from kda_edge.benchmarks.pareto import Setting, recommended, unbeaten
-from kda_edge.benchmarks.result import Figure, Result, write_result
-from kda_edge.benchmarks.sweep_runs import Export, exported, measured_settings
+from kda_edge.benchmarks.commands.pareto import Setting, recommended, unbeaten
+from kda_edge.benchmarks.commands.sweep_runs import Export, exported, measured_settings
+from kda_edge.benchmarks.reporting.result import Figure, Result, write_result
 
 STUDENT = BUNDLED / "student_nano.onnx"
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
-from kda_edge.benchmarks.tile_loop import map_by_loop
+from kda_edge.benchmarks.contestants.tile_loop import map_by_loop
 
 Tiles = NDArray[np.float32]
 

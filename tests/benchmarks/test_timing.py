@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from fake_time import FakeClock
 
-from kda_edge.benchmarks.memory import peak_rss_mb, reset_peak, rss_mb
-from kda_edge.benchmarks.stability import Stability, StabilityRule
-from kda_edge.benchmarks.timing import TimingPlan, measured, timer_overhead_us
+from kda_edge.benchmarks.measuring.stability import Stability, StabilityRule
+from kda_edge.benchmarks.measuring.timing import TimingPlan, measured, timer_overhead_us
+from kda_edge.benchmarks.sensors.peak_memory import peak_rss_mb, reset_peak, rss_mb
 
 HELD_MB = 60  # of the 64 MB that PEAKS holds; the rest is room for what the interpreter gives back meanwhile
 PEAKS = """
 import json
 import numpy as np
-from kda_edge.benchmarks.memory import peak_rss_mb, reset_peak, rss_mb
+from kda_edge.benchmarks.sensors.peak_memory import peak_rss_mb, reset_peak, rss_mb
 can = reset_peak()
 before = rss_mb()
 held = np.ones(8_000_000)  # each page written

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kda_edge.blend import BandBlender, axis_weights
+from kda_edge.tiling.blend import BandBlender, axis_weights
 
 tiles_and_overlaps = st.integers(1, 96).flatmap(lambda tile: st.tuples(st.just(tile), st.integers(0, tile - 1)))
 

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from kda_edge.checkpoint import (
+from kda_edge.errors import CheckpointError
+from kda_edge.manifest import InputContract, TrainingRecord
+from kda_edge.networks.checkpoint import (
     Checkpoint,
     content_from_checkpoint,
     load_student,
@@ -20,9 +22,7 @@ from kda_edge.checkpoint import (
     write_checkpoint,
     write_content,
 )
-from kda_edge.errors import CheckpointError
-from kda_edge.manifest import InputContract, TrainingRecord
-from kda_edge.student import Student
+from kda_edge.networks.student import Student
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kda_edge.encoder_weights import IMAGENET_WEIGHTS, ImageNetWeights, load_encoder_weights
 from kda_edge.errors import TrainingError, UsageError
-from kda_edge.network import Network
-from kda_edge.peers import PEERS, peer_from_name
-from kda_edge.student import Student
+from kda_edge.networks.imagenet_weights import IMAGENET_WEIGHTS, ImageNetWeights, load_encoder_weights
+from kda_edge.networks.network import Network
+from kda_edge.networks.peers import PEERS, peer_from_name
+from kda_edge.networks.student import Student
 
 State = dict[str, Tensor]
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kda_edge.checkpoint import load_student
-from kda_edge.student import Student
+from kda_edge.networks.checkpoint import load_student
+from kda_edge.networks.student import Student
 
 
 @pytest.mark.parametrize("size_px", [224, 512])

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from kda_edge.hamburger import EPSILON, Hamburger, NonNegativeFactorization
+from kda_edge.decoders.hamburger import EPSILON, Hamburger, NonNegativeFactorization
 
 
 def slow_factorization(pixels: NDArray[np.float64], bases: NDArray[np.float64], steps: int) -> NDArray[np.float64]:

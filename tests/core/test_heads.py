@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kda_edge.decoders.by_name import HEADS
 from kda_edge.errors import UsageError
-from kda_edge.heads import HEADS
-from kda_edge.student import VARIANTS, Student
+from kda_edge.networks.student import VARIANTS, Student
 
 NANO = VARIANTS["nano"].dims
 BASE = VARIANTS["base"].dims

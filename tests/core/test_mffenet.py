@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kda_edge.mffenet import STRIDES_PX, MffenetDecoder, TriangleFork
-from kda_edge.peers import peer_from_name
+from kda_edge.decoders.mffenet import STRIDES_PX, MffenetDecoder, TriangleFork
+from kda_edge.networks.peers import peer_from_name
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

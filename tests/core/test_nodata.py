@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kda_edge.nodata import fill_nodata, pad_to_tile
+from kda_edge.tiling.fill_nodata import fill_nodata, pad_to_tile
 
 DTYPES = ("uint8", "uint16", "int16", "float32", "float64")
 worlds = st.tuples(st.integers(1, 24), st.integers(1, 24), st.integers(0, 2**32 - 1), st.floats(0.02, 0.98))

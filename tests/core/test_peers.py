@@ -11,14 +11,14 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from kda_edge.architectures import network_from_name
-from kda_edge.aspp import PooledContext
+from kda_edge.decoders.aspp import PooledContext
+from kda_edge.decoders.library_decoders import deeplabv3plus_steps
 from kda_edge.errors import MissingDependency, UnsupportedSize, UsageError
-from kda_edge.library_decoders import deeplabv3plus_steps
-from kda_edge.network import Network
-from kda_edge.peers import PEERS, peer_from_name
+from kda_edge.networks.by_name import network_from_name
+from kda_edge.networks.network import Network
+from kda_edge.networks.peers import PEERS, peer_from_name
 
-# Millions, as `kda_edge.peers` tells them.
+# Millions, as `kda_edge.networks.peers` tells them.
 PARAMETERS = {
     "fcn": 32.9,
     "unet": 32.5,

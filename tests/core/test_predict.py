@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kda_edge.blend import axis_weights
-from kda_edge.nodata import fill_nodata, pad_to_tile
-from kda_edge.predict import ArraySource, Band, Pixels, predict, predict_array
-from kda_edge.tiles import TileGrid
+from kda_edge.tiling.blend import axis_weights
+from kda_edge.tiling.fill_nodata import fill_nodata, pad_to_tile
+from kda_edge.tiling.predict import ArraySource, Band, Pixels, predict, predict_array
+from kda_edge.tiling.tile_grid import TileGrid
 
 TOPS = {"uint8": 255, "uint16": 65535, "int16": 32767, "float32": 1}
 PATTERNS = ("none", "speckle", "cut", "ragged", "nan", "almost_all", "all")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from kda_edge.errors import EngineError
-from kda_edge.predict import ArraySource, predict, predict_array
-from kda_edge.tiles import TileGrid
+from kda_edge.tiling.predict import ArraySource, predict, predict_array
+from kda_edge.tiling.tile_grid import TileGrid
 
 
 def constant(tiles: np.ndarray) -> np.ndarray:

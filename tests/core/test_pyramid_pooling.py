@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kda_edge.pyramid_pooling import GRIDS, PyramidPooling, pooled_by_maximum, stretched
+from kda_edge.decoders.pyramid_pooling import GRIDS, PyramidPooling, pooled_by_maximum, stretched
 
 
 def slow_pool(image: Tensor, grid: int) -> Tensor:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kda_edge.mscan import MSCANS, MapDropPath, Mscan, StripAttention
-from kda_edge.segnext import DECODER_WIDTHS, GroupNorm, LightHamburger
+from kda_edge.decoders.light_hamburger import DECODER_WIDTHS, GroupNorm, LightHamburger
+from kda_edge.networks.mscan import MSCANS, MapDropPath, Mscan, StripAttention
 
 
 def count(*modules: nn.Module) -> int:

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kda_edge.dysample import GROUPS, STATIC_SCOPE, DySample
+from kda_edge.decoders.dysample import GROUPS, STATIC_SCOPE, DySample
 from kda_edge.errors import UnsupportedSize, UsageError
-from kda_edge.student import Student
+from kda_edge.networks.student import Student
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def _bilinear(image: Tensor, row: float, col: float) -> Tensor:
 
 
 def test_stochastic_depth_rests_in_eval_mode_and_keeps_the_mean_in_training() -> None:
-    from kda_edge.pvt import DropPath
+    from kda_edge.networks.pvt import DropPath
 
     drop = DropPath(0.25)
     x = torch.ones(20_000, 1, 1)

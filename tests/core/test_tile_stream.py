@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_sources import PATTERNS, MadeSource
 
-from kda_edge.nodata import fill_nodata, pad_to_tile
-from kda_edge.tile_stream import Piece, Step, rows_of, tile_steps
-from kda_edge.tiles import TileGrid
+from kda_edge.tiling.fill_nodata import fill_nodata, pad_to_tile
+from kda_edge.tiling.tile_grid import TileGrid
+from kda_edge.tiling.tile_stream import Piece, Step, rows_of, tile_steps
 
 
 def cut_up(source: MadeSource, seed: int):  # type: ignore[no-untyped-def]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kda_edge.errors import UsageError
-from kda_edge.tiles import TileGrid
+from kda_edge.tiling.tile_grid import TileGrid
 
 
 @st.composite

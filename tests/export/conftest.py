@@ -11,12 +11,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from kda_edge.checkpoint import Checkpoint, weights_digest, write_checkpoint
 from kda_edge.export.config import ExportConfig
+from kda_edge.export.graphs.to_onnx import ExportedGraph, onnx_from_student
 from kda_edge.export.pipeline import ExportReport, export_checkpoint
-from kda_edge.export.to_onnx import ExportedGraph, onnx_from_student
 from kda_edge.manifest import InputContract, TrainingRecord
-from kda_edge.student import Student
+from kda_edge.networks.checkpoint import Checkpoint, weights_digest, write_checkpoint
+from kda_edge.networks.student import Student
 
 TILE_PX = 64
 

@@ -9,7 +9,7 @@ import pytest
 from onnx import helper
 
 from kda_edge.errors import OutputError
-from kda_edge.export.artifact import bytes_from_graph, require_writable, staged_file
+from kda_edge.export.artifact_file import bytes_from_graph, require_writable, staged_file
 from kda_edge.manifest import METADATA_KEY, Manifest
 
 

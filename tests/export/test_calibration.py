@@ -21,9 +21,16 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from kda_edge.certificate import Calibration
 from kda_edge.errors import ExportError, SceneError, UsageError
-from kda_edge.export.calibration import CANDIDATES_PER_TILE, Drawn, calibration_tiles
-from kda_edge.export.ranges import BINS, ENTROPY_STEP_BINS, ENTROPY_VALUES_MIN, PERCENTILE, entropy, measured_ranges
-from kda_edge.export.tiles import Tile
+from kda_edge.export.precision.ranges import (
+    BINS,
+    ENTROPY_STEP_BINS,
+    ENTROPY_VALUES_MIN,
+    PERCENTILE,
+    entropy,
+    measured_ranges,
+)
+from kda_edge.export.tiles.calibration_tiles import CANDIDATES_PER_TILE, Drawn, calibration_tiles
+from kda_edge.export.tiles.generated_tiles import Tile
 from kda_edge.manifest import InputContract
 
 TILE_PX = 32

@@ -11,12 +11,12 @@ import pytest
 from numpy.typing import NDArray
 
 from kda_edge.errors import ExportError
-from kda_edge.export.engines import engine_from_graph
-from kda_edge.export.fp16 import half_graph
-from kda_edge.export.graph_view import FLOAT, FLOAT16, GraphView, is_within
-from kda_edge.export.half_plan import half_plan
-from kda_edge.export.half_rounding import rounded_engine
-from kda_edge.export.to_onnx import ExportedGraph
+from kda_edge.export.graphs.graph_view import FLOAT, FLOAT16, GraphView, is_within
+from kda_edge.export.graphs.to_onnx import ExportedGraph
+from kda_edge.export.precision.fp16 import half_graph
+from kda_edge.export.precision.half_plan import half_plan
+from kda_edge.export.verifying.compared_engines import engine_from_graph
+from kda_edge.export.verifying.half_rounding import rounded_engine
 
 TILE_PX = 64
 RandomTiles = Callable[..., NDArray[np.float32]]

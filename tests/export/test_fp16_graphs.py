@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from onnx_graphs import every_tensor, parsed
 
-from kda_edge.architectures import network_from_name
-from kda_edge.export.engines import engine_from_graph
-from kda_edge.export.fp16 import half_graph
-from kda_edge.export.graph_view import FLOAT, FLOAT16, GraphView
-from kda_edge.export.half_plan import half_plan
-from kda_edge.export.half_rounding import rounded_engine
-from kda_edge.export.to_onnx import onnx_from_student
+from kda_edge.export.graphs.graph_view import FLOAT, FLOAT16, GraphView
+from kda_edge.export.graphs.to_onnx import onnx_from_student
+from kda_edge.export.precision.fp16 import half_graph
+from kda_edge.export.precision.half_plan import half_plan
+from kda_edge.export.verifying.compared_engines import engine_from_graph
+from kda_edge.export.verifying.half_rounding import rounded_engine
 from kda_edge.manifest import InputContract
+from kda_edge.networks.by_name import network_from_name
 
 TILE_PX = 64
 INT8 = onnx.TensorProto.INT8

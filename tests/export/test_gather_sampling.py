@@ -15,10 +15,10 @@ from onnx import TensorProto, helper
 from places import BUNDLED
 
 from kda_edge.errors import ExportError
-from kda_edge.export import lint
-from kda_edge.export.fp16 import half_graph
-from kda_edge.export.gather_sampling import gathered
-from kda_edge.export.tiles import generated_tiles
+from kda_edge.export.graphs.gather_sampling import gathered
+from kda_edge.export.lint import rules as lint
+from kda_edge.export.precision.fp16 import half_graph
+from kda_edge.export.tiles.generated_tiles import generated_tiles
 from kda_edge.manifest import InputContract
 
 STUDENT = BUNDLED / "student_nano.onnx"

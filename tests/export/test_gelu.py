@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx_graphs import parsed
 
-from kda_edge.export.gelu import with_known_gelu
-from kda_edge.export.to_onnx import ExportedGraph
+from kda_edge.export.graphs.gelu import with_known_gelu
+from kda_edge.export.graphs.to_onnx import ExportedGraph
 
 BODY = """
 # encoder.mlp

@@ -9,8 +9,8 @@ import pytest
 from onnx_graphs import parsed
 
 from kda_edge.errors import ExportError
-from kda_edge.export.graph_view import FLOAT, UNKNOWN, GraphView, is_within, module_of
-from kda_edge.export.to_onnx import ExportedGraph
+from kda_edge.export.graphs.graph_view import FLOAT, UNKNOWN, GraphView, is_within, module_of
+from kda_edge.export.graphs.to_onnx import ExportedGraph
 
 
 @pytest.fixture(scope="module")

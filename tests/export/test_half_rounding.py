@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx_graphs import every_tensor, parsed
 
-from kda_edge.export.graph_view import FLOAT, FLOAT16, GraphView
-from kda_edge.export.half_rounding import rounded_graph
-from kda_edge.runtime.engine_onnxruntime import session_options
+from kda_edge.export.graphs.graph_view import FLOAT, FLOAT16, GraphView
+from kda_edge.export.verifying.half_rounding import rounded_graph
+from kda_edge.runtime.engines.onnxruntime_engine import session_options
 
 HALF = np.float16
 VALUES = np.array([2.0**-12, 1.0, 1 / 3, 4.0, 1e-7, -7e-6, 65519.0, 65520.0, np.inf, -np.inf], np.float32)

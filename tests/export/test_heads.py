@@ -9,12 +9,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from kda_edge.export import lint
-from kda_edge.export.engines import engine_from_graph, engine_from_student
-from kda_edge.export.to_onnx import onnx_from_student
-from kda_edge.heads import HEADS
+from kda_edge.decoders.by_name import HEADS
+from kda_edge.export.graphs.to_onnx import onnx_from_student
+from kda_edge.export.lint import rules as lint
+from kda_edge.export.verifying.compared_engines import engine_from_graph, engine_from_student
 from kda_edge.manifest import InputContract
-from kda_edge.student import Student
+from kda_edge.networks.student import Student
 
 TILE_PX = 64
 

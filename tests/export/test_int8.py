@@ -15,11 +15,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from kda_edge.errors import ExportError
-from kda_edge.export.fp16 import half_graph
-from kda_edge.export.int8 import CPU_OPERATORS, SCALE_MIN, Ranges, candidates, quantised_graph
-from kda_edge.export.lint import findings
-from kda_edge.export.to_onnx import ExportedGraph
-from kda_edge.student import Student
+from kda_edge.export.graphs.to_onnx import ExportedGraph
+from kda_edge.export.lint.rules import findings
+from kda_edge.export.precision.fp16 import half_graph
+from kda_edge.export.precision.int8 import CPU_OPERATORS, SCALE_MIN, Ranges, candidates, quantised_graph
+from kda_edge.networks.student import Student
 
 Array = NDArray[Any]
 DRAW = np.random.default_rng(0)

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from kda_edge.errors import EngineError, SceneError
-from kda_edge.export.labelled import counts_on, digests_of, labelled_images, read_labelled
+from kda_edge.export.tiles.labelled_images import counts_on, digests_of, labelled_images, read_labelled
 from kda_edge.manifest import InputContract
 
 CONTRACT = InputContract()

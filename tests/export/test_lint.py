@@ -10,9 +10,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from kda_edge.errors import ExportError
-from kda_edge.export import lint, lint_precision
-from kda_edge.export.lint_facts import Facts, Rule
-from kda_edge.export.to_onnx import ExportedGraph
+from kda_edge.export.graphs.to_onnx import ExportedGraph
+from kda_edge.export.lint import precision_rules as lint_precision
+from kda_edge.export.lint import rules as lint
+from kda_edge.export.lint.facts import Facts, Rule
 
 SAMPLING: dict[str, Any] = {"mode": "bilinear", "padding_mode": "border", "align_corners": 0}
 LINEAR: dict[str, Any] = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}

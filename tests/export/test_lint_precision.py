@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike, DTypeLike
 from onnx import TensorProto, helper, numpy_helper
 
 from kda_edge.errors import ExportError
-from kda_edge.export import lint, lint_precision
-from kda_edge.export.lint_facts import Facts, Rule
+from kda_edge.export.lint import precision_rules as lint_precision
+from kda_edge.export.lint import rules as lint
+from kda_edge.export.lint.facts import Facts, Rule
 
 SAMPLING: Mapping[str, Any] = {"mode": "bilinear", "padding_mode": "border", "align_corners": 0}
 INT8, UINT8, INT32, HALF = np.int8, np.uint8, np.int32, np.float16

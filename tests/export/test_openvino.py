@@ -13,16 +13,16 @@ import pytest
 from numpy.typing import NDArray
 
 from kda_edge.errors import ExportError
-from kda_edge.export.engines import engine_from_graph, engines_on_cpu, openvino_engine_from_graph
-from kda_edge.export.fp16 import half_graph
-from kda_edge.export.gather_sampling import gathered
-from kda_edge.export.int8 import CPU_OPERATORS, OPERATORS, quantised_graph
-from kda_edge.export.ordered_sums import with_ordered_sums
-from kda_edge.export.ranges import measured_ranges
-from kda_edge.export.tiles import generated_tiles
-from kda_edge.export.to_onnx import ExportedGraph
+from kda_edge.export.graphs.gather_sampling import gathered
+from kda_edge.export.graphs.ordered_sums import with_ordered_sums
+from kda_edge.export.graphs.to_onnx import ExportedGraph
+from kda_edge.export.precision.fp16 import half_graph
+from kda_edge.export.precision.int8 import CPU_OPERATORS, OPERATORS, quantised_graph
+from kda_edge.export.precision.ranges import measured_ranges
+from kda_edge.export.tiles.generated_tiles import generated_tiles
+from kda_edge.export.verifying.compared_engines import engine_from_graph, engines_on_cpu, openvino_engine_from_graph
 from kda_edge.manifest import InputContract
-from kda_edge.runtime.engine_on_cpu import openvino_version
+from kda_edge.runtime.engines.cpu_engines import openvino_version
 
 if not openvino_version():
     pytest.skip("OpenVINO has no wheel for this platform", allow_module_level=True)

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from onnx_graphs import parsed
 
 from kda_edge.export.config import BudgetConfig, ExportConfig
-from kda_edge.export.ordered_sums import MOST, with_ordered_sums
+from kda_edge.export.graphs.ordered_sums import MOST, with_ordered_sums
+from kda_edge.export.graphs.to_onnx import ExportedGraph
 from kda_edge.export.pipeline import ExportReport, export_checkpoint
-from kda_edge.export.to_onnx import ExportedGraph
-from kda_edge.runtime.engine_on_cpu import openvino_version
-from kda_edge.runtime.engine_onnxruntime import session_options
-from kda_edge.runtime.engines import open_engine
+from kda_edge.runtime.engines.cpu_engines import openvino_version
+from kda_edge.runtime.engines.onnxruntime_engine import session_options
+from kda_edge.runtime.open_engine import open_engine
 
 
 def sum_graph(shape: str, axes: list[int], made: str, keepdims: int) -> onnx.ModelProto:

@@ -13,17 +13,17 @@ import rasterio
 import torch
 from numpy.typing import NDArray
 
-from kda_edge.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from kda_edge.export import lint
 from kda_edge.export.config import ExportConfig
-from kda_edge.export.engines import engine_from_graph, engine_from_student
+from kda_edge.export.graphs.to_onnx import onnx_from_student
+from kda_edge.export.lint import rules as lint
 from kda_edge.export.pipeline import ExportReport, export_checkpoint
-from kda_edge.export.to_onnx import onnx_from_student
+from kda_edge.export.verifying.compared_engines import engine_from_graph, engine_from_student
 from kda_edge.manifest import InputContract, TrainingRecord
-from kda_edge.network import Network
-from kda_edge.peers import PEERS, peer_from_name
-from kda_edge.predict import predict_array
+from kda_edge.networks.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from kda_edge.networks.network import Network
+from kda_edge.networks.peers import PEERS, peer_from_name
 from kda_edge.runtime import Segmenter
+from kda_edge.tiling.predict import predict_array
 
 TILE_PX = 64
 RandomTiles = Callable[..., NDArray[np.float32]]

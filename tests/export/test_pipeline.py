@@ -16,17 +16,17 @@ from onnx import numpy_helper
 
 import kda_edge
 from kda_edge.certificate import Budget
-from kda_edge.checkpoint import weights_digest
 from kda_edge.errors import CheckpointError, ExportError, OutputError, ParityError, SceneError, UsageError
 from kda_edge.export.config import DeclaredInput, ExportConfig
-from kda_edge.export.engines import engine_from_graph, engine_from_student
+from kda_edge.export.graphs.to_onnx import ExportedGraph
 from kda_edge.export.pipeline import ExportReport, export_checkpoint
-from kda_edge.export.to_onnx import ExportedGraph
+from kda_edge.export.verifying.compared_engines import engine_from_graph, engine_from_student
 from kda_edge.manifest import InputContract, TrainingRecord
-from kda_edge.predict import Engine, predict_array
+from kda_edge.networks.checkpoint import weights_digest
+from kda_edge.networks.student import Student
 from kda_edge.runtime import Segmenter
-from kda_edge.runtime.engines import open_engine
-from kda_edge.student import Student
+from kda_edge.runtime.open_engine import open_engine
+from kda_edge.tiling.predict import Engine, predict_array
 
 HOSTILE = ("nodata", "saturated", "checkerboard", "white noise", "gradient", "near-constant")
 ToGraph = Callable[[Student, InputContract, int], ExportedGraph]

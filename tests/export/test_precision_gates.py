@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from kda_edge.errors import KdaEdgeError, NotFaster, OutputError, ParityError, Unverified
 from kda_edge.export.config import BudgetConfig, CalibrationConfig, ExportConfig
-from kda_edge.export.engines import engine_from_graph
-from kda_edge.export.graph_view import is_within
+from kda_edge.export.graphs.graph_view import is_within
+from kda_edge.export.graphs.to_onnx import ExportedGraph
 from kda_edge.export.pipeline import ExportReport, export_checkpoint
-from kda_edge.export.tiles import generated_terrain
-from kda_edge.export.to_onnx import ExportedGraph
-from kda_edge.predict import Engine
-from kda_edge.runtime.artifact import read_artifact
-from kda_edge.runtime.engines import open_engine
+from kda_edge.export.tiles.generated_tiles import generated_terrain
+from kda_edge.export.verifying.compared_engines import engine_from_graph
+from kda_edge.runtime.engines.artifact import read_artifact
+from kda_edge.runtime.open_engine import open_engine
+from kda_edge.tiling.predict import Engine
 
 TILE_PX = 64
 ANY_LOSS = BudgetConfig(

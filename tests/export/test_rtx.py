@@ -2,7 +2,7 @@
 
 What this proves: TensorRT for RTX 1.7 parses and compiles `nano` and `base` in every precision, samples GridSample
 bilinearly, and computes each weighted node in the type that is written in the graph. What it does not: speed, what an
-engine answers with, Orin (sm_87), DLA, or the parser of TensorRT 10.3, which refuses more (`lint.py` has those rules).
+engine answers with, Orin (sm_87), DLA, or the parser of TensorRT 10.3, which refuses more (`export/lint` knows).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from places import BUNDLED
 
-from kda_edge.export import lint
-from kda_edge.export.fp16 import half_graph
-from kda_edge.export.gather_sampling import gathered
-from kda_edge.export.graph_view import GraphView
-from kda_edge.export.int8 import Ranges, candidates, quantised_graph
-from kda_edge.export.to_onnx import onnx_from_student
+from kda_edge.export.graphs.gather_sampling import gathered
+from kda_edge.export.graphs.graph_view import GraphView
+from kda_edge.export.graphs.to_onnx import onnx_from_student
+from kda_edge.export.lint import rules as lint
+from kda_edge.export.precision.fp16 import half_graph
+from kda_edge.export.precision.int8 import Ranges, candidates, quantised_graph
 from kda_edge.manifest import InputContract
-from kda_edge.student import Student
+from kda_edge.networks.student import Student
 
 pytestmark = pytest.mark.slow
 STUDENT = BUNDLED / "student_nano.onnx"

@@ -10,13 +10,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx_graphs import parsed
 
-from kda_edge.export.engines import engine_from_graph
-from kda_edge.export.fp16 import half_graph
-from kda_edge.export.graph_view import is_within
-from kda_edge.export.half_plan import half_plan
-from kda_edge.export.half_rounding import rounded_engine
-from kda_edge.export.sensitivity import Found, groups_of, search
-from kda_edge.export.to_onnx import ExportedGraph
+from kda_edge.export.graphs.graph_view import is_within
+from kda_edge.export.graphs.to_onnx import ExportedGraph
+from kda_edge.export.precision.fp16 import half_graph
+from kda_edge.export.precision.half_plan import half_plan
+from kda_edge.export.precision.sensitivity import Found, groups_of, search
+from kda_edge.export.verifying.compared_engines import engine_from_graph
+from kda_edge.export.verifying.half_rounding import rounded_engine
 
 GROUPS = tuple(f"g{number:02}" for number in range(24))
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from kda_edge.export.tiles import Tile, generated_terrain, generated_tiles
+from kda_edge.export.tiles.generated_tiles import Tile, generated_terrain, generated_tiles
 from kda_edge.manifest import InputContract
 
 CONTRACTS = {

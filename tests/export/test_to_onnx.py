@@ -18,11 +18,11 @@ from torch import nn
 
 import kda_edge
 from kda_edge.errors import UnsupportedSize
-from kda_edge.export.engines import engine_from_graph
+from kda_edge.export.graphs.to_onnx import ExportedGraph, onnx_from_student
 from kda_edge.export.pipeline import ExportReport
-from kda_edge.export.to_onnx import ExportedGraph, onnx_from_student
+from kda_edge.export.verifying.compared_engines import engine_from_graph
 from kda_edge.manifest import InputContract
-from kda_edge.student import Student
+from kda_edge.networks.student import Student
 
 Probability = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from kda_edge.errors import SceneError
-from kda_edge.runtime.bands import choose_bands
+from kda_edge.runtime.scenes.band_choice import choose_bands
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ import pytest
 from numpy.typing import NDArray
 
 from kda_edge.errors import DeviceError, MissingDependency
-from kda_edge.predict import predict_array
-from kda_edge.runtime.artifact import read_artifact
-from kda_edge.runtime.cpu_choice import BFLOAT16
-from kda_edge.runtime.engines import OpenedEngine, open_engine
+from kda_edge.runtime.engines.artifact import read_artifact
+from kda_edge.runtime.engines.cpu_choice import BFLOAT16
+from kda_edge.runtime.open_engine import OpenedEngine, open_engine
+from kda_edge.tiling.predict import predict_array
 
 ENGINES = ("cpu", "openvino", "openvino-bf16")
 STEP = 1 / 254

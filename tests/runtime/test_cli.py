@@ -14,8 +14,8 @@ import pytest
 import rasterio
 
 from kda_edge import __version__
-from kda_edge.runtime.cli import main
-from kda_edge.runtime.gdal import open_raster
+from kda_edge.runtime.cli.infer import main
+from kda_edge.runtime.geo.gdal import open_raster
 
 KDA_INFER = [sys.executable, "-m", "kda_edge.runtime"]
 
@@ -249,7 +249,7 @@ def test_a_scene_called_as_a_command_is_a_scene_behind_its_folder(
 
 def test_help_and_version_wait_for_neither_gdal_nor_onnx_runtime() -> None:
     script = (
-        "import sys; from kda_edge.runtime.cli import main\n"
+        "import sys; from kda_edge.runtime.cli.infer import main\n"
         "try: main([sys.argv[1]])\n"
         "except SystemExit as stop: assert stop.code == 0\n"
         "assert not {'rasterio', 'onnxruntime', 'cv2', 'numpy'} & set(sys.modules)"

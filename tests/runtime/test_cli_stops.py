@@ -18,8 +18,8 @@ import pytest
 
 from kda_edge.errors import Cancelled
 from kda_edge.runtime import Segmenter
-from kda_edge.runtime.cli import main
-from kda_edge.runtime.journal import read_journal
+from kda_edge.runtime.cli.infer import main
+from kda_edge.runtime.runs.journal import read_journal
 
 KDA_INFER = [sys.executable, "-m", "kda_edge.runtime"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kda_edge.manifest import InputContract
-from kda_edge.runtime.contract import value_note
+from kda_edge.runtime.scenes.fits_model import value_note
 
 U8 = InputContract()
 U16 = InputContract(pixel_type="uint16", value_range=(0, 4000))

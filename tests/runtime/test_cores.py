@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kda_edge.errors import UsageError
-from kda_edge.runtime.cores import thread_count, usable_cores
+from kda_edge.runtime.hardware.usable_cores import thread_count, usable_cores
 
 
 def test_on_a_machine_of_its_own_the_library_chooses() -> None:
@@ -31,7 +31,7 @@ def test_what_the_user_says_is_taken_and_less_than_nothing_is_refused() -> None:
 def test_affinity_is_respected() -> None:
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
-        "from kda_edge.runtime.cores import usable_cores; print(usable_cores())"
+        "from kda_edge.runtime.hardware.usable_cores import usable_cores; print(usable_cores())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"

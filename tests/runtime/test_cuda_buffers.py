@@ -11,9 +11,9 @@ from fake_cuda import Fault, SimulatedGpu
 from fake_cuda_libraries import INVALIDATED, LOST, NO_MEMORY, FakePycuda, FakeRuntime
 
 from kda_edge.errors import EngineError, MissingDependency, OutOfDeviceMemory
-from kda_edge.runtime.cuda_bindings import CudaBindings
-from kda_edge.runtime.cuda_buffers import Cuda, open_cuda
-from kda_edge.runtime.cuda_pycuda import Pycuda
+from kda_edge.runtime.hardware.cuda import Cuda, open_cuda
+from kda_edge.runtime.hardware.cuda_bindings import CudaBindings
+from kda_edge.runtime.hardware.cuda_pycuda import Pycuda
 
 MAKERS: dict[str, Callable[[SimulatedGpu], Cuda]] = {
     "cuda-bindings": lambda gpu: CudaBindings(FakeRuntime(gpu)),

@@ -11,8 +11,8 @@ import rasterio
 
 from kda_edge.errors import SceneError
 from kda_edge.manifest import InputContract
-from kda_edge.runtime.gdal import CACHE_BYTES, gdal_session
-from kda_edge.runtime.scene import open_scene
+from kda_edge.runtime.geo.gdal import CACHE_BYTES, gdal_session
+from kda_edge.runtime.scenes.scene import open_scene
 
 LAYOUTS: dict[str, dict[str, Any]] = {
     "plain strips": {},

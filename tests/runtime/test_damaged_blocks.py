@@ -16,9 +16,9 @@ from rasterio.windows import Window
 
 from kda_edge.errors import SceneError
 from kda_edge.manifest import InputContract
-from kda_edge.runtime.blocks import BlockReader
-from kda_edge.runtime.gdal import gdal_session, open_raster
-from kda_edge.runtime.scene import Scene, open_scene
+from kda_edge.runtime.geo.gdal import gdal_session, open_raster
+from kda_edge.runtime.scenes.block_reader import BlockReader
+from kda_edge.runtime.scenes.scene import Scene, open_scene
 
 HEIGHT, WIDTH = 300, 200
 TILES: dict[str, Any] = {"tiled": True, "blockxsize": 64, "blockysize": 64}
@@ -125,7 +125,7 @@ def test_what_lies_below_damage_is_lost_where_a_file_is_decoded_from_its_top(
     tmp_path: Path, scene_at: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """After its one warning the decoder goes on making pixels up; also where only lower rows are asked for."""
-    caplog.set_level(logging.INFO, "kda_edge.runtime.blocks")
+    caplog.set_level(logging.INFO, "kda_edge.runtime.scenes.block_reader")
     path = scene_at(tmp_path / "s.jpg", noise(), driver="JPEG", crs=None, transform=None).path
     before = cut_in_two(path)
     with opened(path) as scene:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kda_edge.errors import DeviceError, NoDevice, NoDriver, TooOld
-from kda_edge.runtime.device_probe import REFUSALS, Device, probe
+from kda_edge.runtime.hardware.gpu_probe import REFUSALS, Device, probe
 
 
 class Driver:

@@ -16,7 +16,7 @@ from rasterio.env import get_gdal_config
 from kda_edge.errors import EngineError, UsageError
 from kda_edge.manifest import Manifest
 from kda_edge.runtime import Segmenter
-from kda_edge.runtime.gdal import CACHE_BYTES, gdal_session, open_raster
+from kda_edge.runtime.geo.gdal import CACHE_BYTES, gdal_session, open_raster
 
 SOON_S = 20.0  # far more than anything here takes: a test that would hang fails instead
 

@@ -51,7 +51,8 @@ def test_importing_the_door_is_quick_and_loads_nothing_heavy(fresh_python: Calla
 
 
 def test_a_warning_is_not_printed_where_nobody_set_up_logging(fresh_python: Callable[[str], Any]) -> None:
-    code = "import logging, kda_edge.runtime; logging.getLogger('kda_edge.runtime.stream').warning('lost'); print(1)"
+    name = "kda_edge.runtime.streams.frame_stream"
+    code = f"import logging, kda_edge.runtime; logging.getLogger({name!r}).warning('lost'); print(1)"
     assert fresh_python(code) == 1
 
 

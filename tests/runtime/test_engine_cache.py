@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from engine_builds import Builder, engine_files, warnings
 
-from kda_edge.runtime.device_probe import Device
-from kda_edge.runtime.engine_cache import Cached, cache_folder, cached_engine, record
-from kda_edge.runtime.engine_key import EngineKey, engine_key
-from kda_edge.runtime.tensorrt_build import BuildOptions, Built
-from kda_edge.runtime.tensorrt_inspect import LayerCounts
+from kda_edge.runtime.hardware.gpu_probe import Device
+from kda_edge.runtime.tensorrt.build import BuildOptions, Built
+from kda_edge.runtime.tensorrt.engine_cache import Cached, cache_folder, cached_engine, record
+from kda_edge.runtime.tensorrt.engine_key import EngineKey, engine_key
+from kda_edge.runtime.tensorrt.precision_proof import LayerCounts
 
 ORIN = Device(0, "Orin (nvgpu)", (8, 7), "12.6", 8 * 2**30)
 KEY = engine_key("ab" * 32, ORIN, "10.3.0", BuildOptions(2, 4))

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from engine_builds import Builder, engine_files, warnings
 
-from kda_edge.runtime.engine_cache import cached_engine
-from kda_edge.runtime.engine_key import EngineKey
+from kda_edge.runtime.tensorrt.engine_cache import cached_engine
+from kda_edge.runtime.tensorrt.engine_key import EngineKey
 
 KEY = EngineKey("ab" * 32, "Orin (nvgpu)", (8, 7), "12.6", "10.3.0", 2, 4)
 
@@ -27,10 +27,10 @@ def build() -> Builder:
 CHILD = """
 import logging, os, signal, sys, time
 from pathlib import Path
-from kda_edge.runtime.engine_cache import cached_engine
-from kda_edge.runtime.engine_key import EngineKey
-from kda_edge.runtime.tensorrt_build import Built
-from kda_edge.runtime.tensorrt_inspect import LayerCounts
+from kda_edge.runtime.tensorrt.engine_cache import cached_engine
+from kda_edge.runtime.tensorrt.engine_key import EngineKey
+from kda_edge.runtime.tensorrt.build import Built
+from kda_edge.runtime.tensorrt.precision_proof import LayerCounts
 
 logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
 root, kill_at = Path(sys.argv[1]), int(sys.argv[2])

@@ -13,8 +13,8 @@ import pytest
 
 from kda_edge.errors import ArtifactError, DeviceError, EngineError, KdaEdgeError, MissingDependency, TooOld
 from kda_edge.manifest import Manifest
-from kda_edge.runtime.artifact import read_artifact
-from kda_edge.runtime.engine_openvino import OpenVinoEngine, load_openvino, open_openvino
+from kda_edge.runtime.engines.artifact import read_artifact
+from kda_edge.runtime.engines.openvino_engine import OpenVinoEngine, load_openvino, open_openvino
 
 try:
     OPENVINO: Any = load_openvino()

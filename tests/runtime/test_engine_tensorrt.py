@@ -15,14 +15,14 @@ from fake_tensorrt_run import FakeLogger, FakeTensorrt, expected, plan_of
 
 from kda_edge.certificate import Calibration, Latency
 from kda_edge.errors import BuildRefused, MissingDependency, NoDriver, PrecisionLost
-from kda_edge.runtime.artifact import read_artifact
-from kda_edge.runtime.cuda_bindings import CudaBindings
-from kda_edge.runtime.cuda_buffers import Cuda
-from kda_edge.runtime.device_probe import Device
-from kda_edge.runtime.engine_tensorrt import Surroundings, TensorRTEngine, open_tensorrt
-from kda_edge.runtime.tensorrt_api import Library
-from kda_edge.runtime.tensorrt_build import BuildOptions, Built
-from kda_edge.runtime.tensorrt_inspect import LayerCounts
+from kda_edge.runtime.engines.artifact import read_artifact
+from kda_edge.runtime.hardware.cuda import Cuda
+from kda_edge.runtime.hardware.cuda_bindings import CudaBindings
+from kda_edge.runtime.hardware.gpu_probe import Device
+from kda_edge.runtime.tensorrt.build import BuildOptions, Built
+from kda_edge.runtime.tensorrt.library import Library
+from kda_edge.runtime.tensorrt.precision_proof import LayerCounts
+from kda_edge.runtime.tensorrt.tensorrt_engine import Surroundings, TensorRTEngine, open_tensorrt
 
 DEVICE = Device(0, "Orin", (8, 7), "12.6", 8 << 30)
 INT8: dict[str, Any] = {

@@ -22,8 +22,8 @@ from kda_edge.errors import (
     UsageError,
 )
 from kda_edge.manifest import METADATA_KEY, Manifest
-from kda_edge.runtime.artifact import BUNDLED, read_artifact
-from kda_edge.runtime.engines import open_engine
+from kda_edge.runtime.engines.artifact import BUNDLED, read_artifact
+from kda_edge.runtime.open_engine import open_engine
 
 
 def refusal(path: Path | None, kind: type[KdaEdgeError]) -> str:

@@ -12,10 +12,10 @@ from fake_cuda import Fault, SimulatedGpu
 from fake_cuda_libraries import FakeRuntime
 from fake_tensorrt_run import FakeLogger, FakeTensorrt, expected, plan_of
 
-from kda_edge.runtime.cuda_bindings import CudaBindings
-from kda_edge.runtime.tensorrt_api import Library
-from kda_edge.runtime.tensorrt_load import LoadedEngine, Slot
-from kda_edge.runtime.tensorrt_run import TensorRTRunner
+from kda_edge.runtime.hardware.cuda_bindings import CudaBindings
+from kda_edge.runtime.tensorrt.library import Library
+from kda_edge.runtime.tensorrt.loaded_engine import LoadedEngine, Slot
+from kda_edge.runtime.tensorrt.runner import TensorRTRunner
 
 SIDE_PX = 8
 GENERATIONS = ("10.3.0", "11.4.0")

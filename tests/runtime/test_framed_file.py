@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kda_edge.errors import OutputError
-from kda_edge.runtime.framed_file import MAGIC, DamagedFile, FramedFile, alone, locked
+from kda_edge.runtime.runs.framed_file import MAGIC, DamagedFile, FramedFile, alone, locked
 
 PAYLOADS = [b"header", b"a" * 40, b"\0" * 16, b"last"]
 
@@ -156,7 +156,7 @@ def test_a_disk_that_is_filling_up_is_seen_before_it_is_full(tmp_path: Path) -> 
 def test_a_second_run_is_told_at_once_and_a_dead_one_holds_nothing(tmp_path: Path) -> None:
     path = tmp_path / ".scene.journal"
     script = (
-        "import sys, time; from pathlib import Path; from kda_edge.runtime.framed_file import locked\n"
+        "import sys, time; from pathlib import Path; from kda_edge.runtime.runs.framed_file import locked\n"
         "with locked(Path(sys.argv[1])) as file: file.write(b'kept'); print('held', flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True) as other:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from kda_edge.errors import UsageError
-from kda_edge.runtime.gdal import MOST_WARNINGS, listening
+from kda_edge.runtime.geo.gdal import MOST_WARNINGS, listening
 
 LOG = logging.getLogger("rasterio._err")
 

@@ -15,8 +15,8 @@ from landslide_maps import NORTH_UP, UTM, blobs, fed, layers_of
 from pyogrio.raw import read
 from rasterio.crs import CRS
 
-from kda_edge.runtime.ground import Frame
-from kda_edge.runtime.polygons import PolygonWriter
+from kda_edge.runtime.geo.ground import Frame
+from kda_edge.runtime.polygons.polygon_writer import PolygonWriter
 
 FACTS = {"model": "nano 0123", "threshold": 0.45}
 PLACED = {"crs": CRS.from_string(UTM), "transform": NORTH_UP}

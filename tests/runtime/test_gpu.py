@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from kda_edge.errors import DeviceError, MissingDependency
-from kda_edge.runtime.artifact import Artifact, read_artifact
-from kda_edge.runtime.cuda_buffers import open_cuda
-from kda_edge.runtime.device_probe import Device, probe
-from kda_edge.runtime.engine_onnxruntime import open_onnxruntime
-from kda_edge.runtime.engine_tensorrt import open_tensorrt
-from kda_edge.runtime.precision_choice import example_tiles
-from kda_edge.runtime.tensorrt_api import open_library
-from kda_edge.runtime.tensorrt_build import BuildOptions
+from kda_edge.runtime.engines.artifact import Artifact, read_artifact
+from kda_edge.runtime.engines.int8_choice import example_tiles
+from kda_edge.runtime.engines.onnxruntime_engine import open_onnxruntime
+from kda_edge.runtime.hardware.cuda import open_cuda
+from kda_edge.runtime.hardware.gpu_probe import Device, probe
+from kda_edge.runtime.tensorrt.build import BuildOptions
+from kda_edge.runtime.tensorrt.library import open_library
+from kda_edge.runtime.tensorrt.tensorrt_engine import open_tensorrt
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 

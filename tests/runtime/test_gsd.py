@@ -10,8 +10,8 @@ from rasterio.transform import Affine
 
 from kda_edge.errors import SceneError
 from kda_edge.manifest import InputContract
-from kda_edge.runtime.contract import require_ground_sampling
-from kda_edge.runtime.gsd import ground_sampling_m, gsd_note, nearest_m
+from kda_edge.runtime.geo.ground_sampling import ground_sampling_m, gsd_note, nearest_m
+from kda_edge.runtime.scenes.fits_model import require_ground_sampling
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kda_edge.errors import JournalError, OutputError
-from kda_edge.predict import TileFailure
-from kda_edge.runtime.framed_file import FramedFile
-from kda_edge.runtime.journal import Header, opened_journal, read_journal, require_same
-from kda_edge.runtime.mapping import MappedRows
+from kda_edge.runtime.mapping.mapped_rows import MappedRows
+from kda_edge.runtime.runs.framed_file import FramedFile
+from kda_edge.runtime.runs.journal import Header, opened_journal, read_journal, require_same
+from kda_edge.tiling.predict import TileFailure
 
 WIDTH = 5
 HEADER = Header(

@@ -17,16 +17,16 @@ from rasterio.transform import Affine
 
 from kda_edge.errors import EngineError
 from kda_edge.manifest import Manifest
-from kda_edge.predict import predict_array
-from kda_edge.runtime.assembly import Tally, map_tags
-from kda_edge.runtime.gdal import gdal_session, open_raster
-from kda_edge.runtime.map_bytes import class_bytes, probability_bytes
-from kda_edge.runtime.map_writer import map_writer
-from kda_edge.runtime.mapping import mapped_rows
-from kda_edge.runtime.qa import EDGE_PX, FAILED_TILE, NEAR_NODATA, NODATA, SCENE_EDGE
-from kda_edge.runtime.radiometry import with_values_mapped
-from kda_edge.runtime.scene import open_scene
-from kda_edge.tiles import TileGrid
+from kda_edge.runtime.geo.gdal import gdal_session, open_raster
+from kda_edge.runtime.map_format import class_bytes, probability_bytes
+from kda_edge.runtime.mapping.mapped_rows import mapped_rows
+from kda_edge.runtime.mapping.qa_band import EDGE_PX, FAILED_TILE, NEAR_NODATA, NODATA, SCENE_EDGE
+from kda_edge.runtime.mapping.value_range import with_values_mapped
+from kda_edge.runtime.outputs.assemble import Tally, map_tags
+from kda_edge.runtime.outputs.map_geotiff import map_writer
+from kda_edge.runtime.scenes.scene import open_scene
+from kda_edge.tiling.predict import predict_array
+from kda_edge.tiling.tile_grid import TileGrid
 
 TOPS = {"uint8": 255, "uint16": 65535, "int16": 32767, "float32": 1}
 TRANSFORMS = [

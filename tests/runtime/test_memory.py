@@ -17,8 +17,8 @@ from rasterio.windows import Window
 
 from kda_edge.errors import UsageError
 from kda_edge.manifest import Manifest
-from kda_edge.runtime.memory import BANDS, MIB, Bounds, Work, bounds_within, bytes_from, resident_bytes
-from kda_edge.tiles import TileGrid
+from kda_edge.runtime.runs.memory_bounds import BANDS, MIB, Bounds, Work, bounds_within, bytes_from, resident_bytes
+from kda_edge.tiling.tile_grid import TileGrid
 
 FULL_WIDTH_PX = 20_000
 # 100000 for the whole of the promise; a scene of this height takes as much memory.
@@ -51,11 +51,11 @@ RUN_ROWS = """
     from functools import partial
     from pathlib import Path
     from kda_edge.manifest import InputContract
-    from kda_edge.runtime.gdal import gdal_session
-    from kda_edge.runtime.map_writer import map_writer
-    from kda_edge.runtime.mapping import mapped_rows
-    from kda_edge.runtime.scene import open_scene
-    from kda_edge.tiles import TileGrid
+    from kda_edge.runtime.geo.gdal import gdal_session
+    from kda_edge.runtime.outputs.map_geotiff import map_writer
+    from kda_edge.runtime.mapping.mapped_rows import mapped_rows
+    from kda_edge.runtime.scenes.scene import open_scene
+    from kda_edge.tiling.tile_grid import TileGrid
     from kda_edge.manifest import Manifest
     path, manifest = Path(sys.argv[2]), Manifest.from_json(sys.argv[1])
     tile, batch, readers, ahead = map(int, sys.argv[3:])

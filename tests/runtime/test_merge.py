@@ -14,10 +14,10 @@ from resumable_runs import sloped
 from kda_edge.errors import Cancelled, JournalError, KdaEdgeError, OutputError
 from kda_edge.manifest import Manifest
 from kda_edge.runtime import Segmenter
-from kda_edge.runtime.cli import main
-from kda_edge.runtime.merge import merge_shards
+from kda_edge.runtime.cli.infer import main
 from kda_edge.runtime.results import SceneResult, ShardResult
-from kda_edge.runtime.shards import Shard
+from kda_edge.runtime.runs.merge_shards import merge_shards
+from kda_edge.runtime.runs.shards import Shard
 
 HEIGHT, WIDTH = 1900, 60  # 8 rows of blocks
 

@@ -11,9 +11,9 @@ import pytest
 from kda_edge.certificate import Calibration
 from kda_edge.errors import ArtifactError, DeviceError, EngineError, NoDriver, ProviderFellBack, UsageError
 from kda_edge.manifest import Manifest
-from kda_edge.runtime.artifact import read_artifact
-from kda_edge.runtime.device_probe import Device
-from kda_edge.runtime.engine_onnxruntime import OnnxRuntimeEngine, open_onnxruntime, session_options
+from kda_edge.runtime.engines.artifact import read_artifact
+from kda_edge.runtime.engines.onnxruntime_engine import OnnxRuntimeEngine, open_onnxruntime, session_options
+from kda_edge.runtime.hardware.gpu_probe import Device
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kda_edge.runtime.openvino_requests import Requests, stream_count
+from kda_edge.runtime.engines.openvino_requests import Requests, stream_count
 
 SIDE = 4
 

@@ -16,10 +16,10 @@ import rasterio
 from kda_edge.errors import OutputError, UsageError
 from kda_edge.manifest import InputContract, Manifest
 from kda_edge.runtime import Segmenter
-from kda_edge.runtime.gdal import gdal_session
-from kda_edge.runtime.map_writer import map_writer
-from kda_edge.runtime.outputs import output_paths, require_no_clash, staged
-from kda_edge.runtime.scene import open_scene
+from kda_edge.runtime.geo.gdal import gdal_session
+from kda_edge.runtime.outputs.map_geotiff import map_writer
+from kda_edge.runtime.outputs.output_files import output_paths, require_no_clash, staged
+from kda_edge.runtime.scenes.scene import open_scene
 
 # A run that stops in the middle of its scene, says so, and waits to be killed.
 HANGING_RUN = """
@@ -114,7 +114,7 @@ def test_a_full_disk_is_one_line_and_an_older_map_stays(
     path = scene_at(tmp_path / "s.tif", image).path
     (tmp_path / "s_landslide.tif").write_bytes(b"older")
     script = (
-        "import resource, sys; from kda_edge.runtime.cli import main; "
+        "import resource, sys; from kda_edge.runtime.cli.infer import main; "
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_bytes}, {limit_bytes})); sys.exit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", script, str(path), "--model", str(make_model(1 / 255, 0.0))]

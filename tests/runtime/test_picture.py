@@ -13,7 +13,7 @@ from pictures import METRE, UTM, draw, grey, picture, violet, write_pair
 from rasterio.transform import Affine
 
 from kda_edge.errors import OutputError, SceneError
-from kda_edge.runtime.legend import LANDSLIDE, NODATA, STRIP_PX
+from kda_edge.runtime.outputs.legend import LANDSLIDE, NODATA, STRIP_PX
 
 
 def test_an_8_bit_scene_without_landslides_is_shown_byte_for_byte(tmp_path: Path) -> None:
@@ -202,9 +202,9 @@ MEASURE = """
 import sys
 from pathlib import Path
 from kda_edge.manifest import InputContract
-from kda_edge.runtime.gdal import gdal_session
-from kda_edge.runtime.picture import write_picture
-from kda_edge.runtime.scene import open_scene
+from kda_edge.runtime.geo.gdal import gdal_session
+from kda_edge.runtime.outputs.picture import write_picture
+from kda_edge.runtime.scenes.scene import open_scene
 def peak_kb():  # getrusage would count the process that started this one
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))

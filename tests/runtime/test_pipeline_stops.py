@@ -14,10 +14,10 @@ from made_sources import MadeSource, Opener, our_threads, position
 
 from kda_edge.errors import SceneError
 from kda_edge.manifest import Manifest
-from kda_edge.predict import ArraySource, predict
-from kda_edge.runtime.map_bytes import probability_bytes
-from kda_edge.runtime.mapping import mapped_rows
-from kda_edge.tiles import TileGrid
+from kda_edge.runtime.map_format import probability_bytes
+from kda_edge.runtime.mapping.mapped_rows import mapped_rows
+from kda_edge.tiling.predict import ArraySource, predict
+from kda_edge.tiling.tile_grid import TileGrid
 
 
 def constant(tiles: np.ndarray) -> np.ndarray:

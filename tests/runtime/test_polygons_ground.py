@@ -14,7 +14,7 @@ import rasterio.warp
 from landslide_maps import NORTH_UP, ROTATED, TRANSFORMS, UTM, blobs, written
 from rasterio.transform import Affine
 
-from kda_edge.runtime.polygons import PolygonSummary
+from kda_edge.runtime.polygons.polygon_writer import PolygonSummary
 
 WGS84_A, WGS84_F = 6_378_137.0, 1 / 298.257223563
 E2 = WGS84_F * (2 - WGS84_F)

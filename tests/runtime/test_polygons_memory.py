@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kda_edge.runtime.components import ComponentStream
+from kda_edge.runtime.polygons.connected_components import ComponentStream
 
 MEASURE = """
 import sys
@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from rasterio.crs import CRS
 from rasterio.transform import Affine
-from kda_edge.runtime.ground import Frame
-from kda_edge.runtime.polygons import PolygonWriter
+from kda_edge.runtime.geo.ground import Frame
+from kda_edge.runtime.polygons.polygon_writer import PolygonWriter
 def peak_kb():  # getrusage would count the process that started this one
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))

@@ -11,8 +11,8 @@ import pytest
 
 from kda_edge.certificate import Calibration, Latency
 from kda_edge.manifest import Manifest
-from kda_edge.runtime.artifact import Artifact, read_artifact
-from kda_edge.runtime.precision_choice import (
+from kda_edge.runtime.engines.artifact import Artifact, read_artifact
+from kda_edge.runtime.engines.int8_choice import (
     FASTER_BY,
     ROUNDS,
     WARM_UP,

@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kda_edge.runtime.qa import EDGE_PX, FAILED_TILE, HALO_PX, NEAR_NODATA, NODATA, SCENE_EDGE, halo_rows, qa_rows
+from kda_edge.runtime.mapping.qa_band import (
+    EDGE_PX,
+    FAILED_TILE,
+    HALO_PX,
+    NEAR_NODATA,
+    NODATA,
+    SCENE_EDGE,
+    halo_rows,
+    qa_rows,
+)
 
 
 def slow_qa(valid: np.ndarray, failed: np.ndarray) -> np.ndarray:

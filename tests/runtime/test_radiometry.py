@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kda_edge.errors import UsageError
 from kda_edge.manifest import InputContract
-from kda_edge.runtime.radiometry import ValueMap, with_values_mapped
+from kda_edge.runtime.mapping.value_range import ValueMap, with_values_mapped
 
 
 def test_without_a_declared_range_values_pass_unchanged_and_outliers_are_clipped() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from made_sources import MadeSource, Opener, our_threads
 
 from kda_edge.errors import SceneError
-from kda_edge.runtime.readers import MOST_ROWS_PX, WINDOW_PX, ReadPlan, Window, rows_ahead
+from kda_edge.runtime.scenes.read_ahead import MOST_ROWS_PX, WINDOW_PX, ReadPlan, Window, rows_ahead
 
 blocks = st.tuples(st.sampled_from([1, 7, 64, 256, 500, 5000]), st.sampled_from([1, 16, 256, 512, 20000]))
 

@@ -17,10 +17,10 @@ from rasterio.transform import Affine
 
 from kda_edge.errors import SceneError, UsageError
 from kda_edge.manifest import InputContract
-from kda_edge.predict import Pixels
-from kda_edge.runtime.gdal import gdal_session
-from kda_edge.runtime.resample import Resampled
-from kda_edge.runtime.scene import open_scene
+from kda_edge.runtime.geo.gdal import gdal_session
+from kda_edge.runtime.scenes.resampled import Resampled
+from kda_edge.runtime.scenes.scene import open_scene
+from kda_edge.tiling.predict import Pixels
 
 
 class Arrays:
@@ -138,7 +138,7 @@ def test_windows_hold_the_same_bytes_however_rows_and_columns_are_cut(
 def test_large_windows_are_averaged_in_chunks_of_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     source = Resampled(world(3, "uint8", 200, 150), 3.7)
     at_once = whole(source)
-    monkeypatch.setattr("kda_edge.runtime.resample.CHUNK_PX", 900)
+    monkeypatch.setattr("kda_edge.runtime.scenes.resampled.CHUNK_PX", 900)
     in_chunks = whole(source)
     for one, other in zip(at_once, in_chunks, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -16,7 +16,7 @@ from resumable_runs import Runs, counting, rows_kept
 
 from kda_edge.manifest import Manifest
 from kda_edge.runtime import Segmenter
-from kda_edge.tiles import TileGrid
+from kda_edge.tiling.tile_grid import TileGrid
 
 DELAY_S = 0.002  # a tile
 IN_FLIGHT = 4  # tiles that may be answered while a band is blended and recorded

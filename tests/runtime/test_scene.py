@@ -13,8 +13,8 @@ from rasterio.transform import Affine
 
 from kda_edge.errors import SceneError
 from kda_edge.manifest import InputContract
-from kda_edge.runtime.gdal import gdal_session, open_raster
-from kda_edge.runtime.scene import open_scene
+from kda_edge.runtime.geo.gdal import gdal_session, open_raster
+from kda_edge.runtime.scenes.scene import open_scene
 
 U8 = InputContract()
 F32 = InputContract(pixel_type="float32", value_range=(0, 1), mean=(0, 0, 0), std=(1, 1, 1))

@@ -12,8 +12,8 @@ import pytest
 import rasterio
 
 from kda_edge.errors import SceneError
-from kda_edge.runtime.gdal import open_raster
-from kda_edge.runtime.scene_digest import digesting
+from kda_edge.runtime.geo.gdal import open_raster
+from kda_edge.runtime.scenes.scene_digest import digesting
 
 
 def digest(path: Path) -> str | None:

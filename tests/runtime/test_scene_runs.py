@@ -16,10 +16,10 @@ from rasterio.transform import Affine
 from kda_edge.errors import SceneError
 from kda_edge.manifest import InputContract, Manifest
 from kda_edge.runtime import Segmenter
-from kda_edge.runtime.cli import main
-from kda_edge.runtime.gdal import gdal_session, open_raster
-from kda_edge.runtime.legend import NODATA
-from kda_edge.runtime.scene import open_scene
+from kda_edge.runtime.cli.infer import main
+from kda_edge.runtime.geo.gdal import gdal_session, open_raster
+from kda_edge.runtime.outputs.legend import NODATA
+from kda_edge.runtime.scenes.scene import open_scene
 
 JPEG = {"tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "jpeg", "photometric": "ycbcr"}
 

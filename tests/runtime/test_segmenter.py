@@ -16,7 +16,7 @@ import kda_edge.runtime
 from kda_edge.errors import EngineError, KdaEdgeError, OutputError, SceneError, UsageError
 from kda_edge.manifest import Manifest
 from kda_edge.runtime import Prediction, SceneResult, Segmenter
-from kda_edge.runtime.gdal import open_raster
+from kda_edge.runtime.geo.gdal import open_raster
 
 
 def identity(tiles: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kda_edge.errors import UsageError
-from kda_edge.runtime.shards import Shard, shard_of
+from kda_edge.runtime.runs.shards import Shard, shard_of
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from kda_edge.runtime.stop_signals import STOPPING, heard
+from kda_edge.runtime.cli.stop_signals import STOPPING, heard
 
 
 def send(number: signal.Signals) -> None:
@@ -60,7 +60,7 @@ def test_the_handlers_from_before_are_back_afterwards_also_after_an_error() -> N
 def test_what_is_ignored_stays_ignored() -> None:
     """Else nohup would not keep a run alive."""
     script = (
-        "import os, signal; from kda_edge.runtime.stop_signals import heard\n"
+        "import os, signal; from kda_edge.runtime.cli.stop_signals import heard\n"
         "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "with heard() as stop: os.kill(os.getpid(), signal.SIGHUP); signal.sigtimedwait([], 0.02)\n"
         "assert not stop.asked()\n"

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kda_edge.errors import EngineError, UsageError, VideoError
-from kda_edge.predict import TileFailure
 from kda_edge.runtime import FrameResult, Prediction
-from kda_edge.runtime.frame_reader import StreamOptions
-from kda_edge.runtime.stream import FrameStream
-from kda_edge.runtime.stream_results import FrameTimings, StreamCounter, StreamSummary
+from kda_edge.runtime.streams.frame_reader import StreamOptions
+from kda_edge.runtime.streams.frame_stream import FrameStream
+from kda_edge.runtime.streams.stream_results import FrameTimings, StreamCounter, StreamSummary
+from kda_edge.tiling.predict import TileFailure
 
 
 @pytest.fixture(autouse=True)

@@ -18,11 +18,11 @@ from fake_videos import COLOURS, write_video
 
 from kda_edge.errors import UsageError, VideoError
 from kda_edge.runtime import FrameResult
-from kda_edge.runtime.bands import RGB
-from kda_edge.runtime.frame_reader import Clock, StreamOptions
-from kda_edge.runtime.frame_sources import open_frames
-from kda_edge.runtime.opencv_frames import VideoFrames
-from kda_edge.runtime.stream import FrameStream
+from kda_edge.runtime.scenes.band_choice import RGB
+from kda_edge.runtime.streams.frame_reader import Clock, StreamOptions
+from kda_edge.runtime.streams.frame_stream import FrameStream
+from kda_edge.runtime.streams.open_frames import open_frames
+from kda_edge.runtime.streams.opencv_frames import VideoFrames
 
 
 @pytest.fixture(autouse=True)

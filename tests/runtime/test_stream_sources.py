@@ -16,8 +16,8 @@ from fake_videos import COLOURS, write_video
 from kda_edge.errors import EngineError, UsageError, VideoError
 from kda_edge.manifest import Manifest
 from kda_edge.runtime import FrameStream, Segmenter, StreamSummary
-from kda_edge.runtime.frame_sources import open_frames
-from kda_edge.runtime.video_names import is_live, is_video, shown, stem_of
+from kda_edge.runtime.streams.open_frames import open_frames
+from kda_edge.runtime.streams.source_names import is_live, is_video, shown, stem_of
 
 
 def identity(tiles: np.ndarray) -> np.ndarray:

@@ -14,8 +14,8 @@ from places import ROOT
 from recorded_bindings import VERSIONS, recorded
 
 from kda_edge.errors import DeviceError, MissingDependency, TooOld
-from kda_edge.runtime.device_probe import Device
-from kda_edge.runtime.tensorrt_api import CALLED_BACK, HANDLES, KEPT_ERRORS, USED, open_library
+from kda_edge.runtime.hardware.gpu_probe import Device
+from kda_edge.runtime.tensorrt.library import CALLED_BACK, HANDLES, KEPT_ERRORS, USED, open_library
 
 ORIN = Device(0, "Orin", (8, 7), "12.6", 8 * 2**30)
 TOUCHING = [
@@ -252,7 +252,7 @@ def test_a_process_has_one_logger_which_keeps_the_last_errors_and_hands_all_on(
     assert open_library(ORIN, import_module=importer(trt)).logger is library.logger
     assert library.last_error == ""
     severity = trt.ILogger.Severity
-    with caplog.at_level(logging.DEBUG, "kda_edge.runtime.tensorrt_api"):
+    with caplog.at_level(logging.DEBUG, "kda_edge.runtime.tensorrt.library"):
         for number in range(KEPT_ERRORS + 5):
             library.logger.log(severity.ERROR, f"failure\n  {number} " + "x" * 1000)
         library.logger.log(severity.INTERNAL_ERROR, "worse")

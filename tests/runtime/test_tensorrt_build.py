@@ -14,11 +14,11 @@ from onnx import helper
 from student_graphs import student_graph
 
 from kda_edge.errors import BuildRefused, DeviceError, KdaEdgeError, OutOfDeviceMemory
-from kda_edge.runtime.build_progress import terminal_progress
-from kda_edge.runtime.device_probe import Device
-from kda_edge.runtime.tensorrt_api import Library, open_library
-from kda_edge.runtime.tensorrt_build import BuildOptions, Built, build_engine
-from kda_edge.runtime.tensorrt_inspect import LayerCounts
+from kda_edge.runtime.hardware.gpu_probe import Device
+from kda_edge.runtime.tensorrt.build import BuildOptions, Built, build_engine
+from kda_edge.runtime.tensorrt.build_progress import terminal_progress
+from kda_edge.runtime.tensorrt.library import Library, open_library
+from kda_edge.runtime.tensorrt.precision_proof import LayerCounts
 
 ORIN = Device(0, "Orin", (8, 7), "12.6", 8 * 2**30)
 HALF = {"LayerType": "gemm", "Inputs": [{"Format/Datatype": "Half"}], "Outputs": []}

@@ -11,7 +11,7 @@ from fake_tensorrt_run import plan_of
 from gpu_bench import KINDS, SIDE_PX, Bench, assert_right, tiles_of
 
 from kda_edge.errors import EngineError, OutOfDeviceMemory
-from kda_edge.runtime.tensorrt_run import TensorRTRunner
+from kda_edge.runtime.tensorrt.runner import TensorRTRunner
 
 
 @pytest.fixture(params=KINDS, ids="-".join)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kda_edge.errors import PrecisionLost
-from kda_edge.runtime.tensorrt_inspect import LayerCounts, layer_counts, require_precision
+from kda_edge.runtime.tensorrt.precision_proof import LayerCounts, layer_counts, require_precision
 
 INT8_ROWS = "Thirty-two wide channel vectorized row major Int8 format"
 HALF_ROWS = "Channel major FP16 format where channel % 8 == 0"

@@ -9,7 +9,7 @@ from fake_tensorrt_run import VERSIONS, recorded_names
 from gpu_bench import KINDS, Bench, assert_right, tiles_of
 
 from kda_edge.errors import EngineError
-from kda_edge.runtime.tensorrt_load import USED_TO_RUN
+from kda_edge.runtime.tensorrt.loaded_engine import USED_TO_RUN
 
 
 @pytest.fixture(params=KINDS, ids="-".join)

@@ -10,9 +10,9 @@ import pytest
 from fake_tensorrt import FakeTensorRT, World, importer
 from student_graphs import student_graph
 
-from kda_edge.runtime.device_probe import Device
-from kda_edge.runtime.tensorrt_api import Library, open_library
-from kda_edge.runtime.tensorrt_build import BuildOptions, Built, build_engine
+from kda_edge.runtime.hardware.gpu_probe import Device
+from kda_edge.runtime.tensorrt.build import BuildOptions, Built, build_engine
+from kda_edge.runtime.tensorrt.library import Library, open_library
 
 ORIN = Device(0, "Orin", (8, 7), "12.6", 8 * 2**30)
 

@@ -22,10 +22,10 @@ from fake_videos import COLOURS, write_video
 from kda_edge.errors import Cancelled
 from kda_edge.manifest import Manifest
 from kda_edge.runtime import Segmenter
-from kda_edge.runtime.cli import main
-from kda_edge.runtime.frame_reader import StreamOptions
-from kda_edge.runtime.stream import FrameStream
-from kda_edge.runtime.video import map_video, video_paths
+from kda_edge.runtime.cli.infer import main
+from kda_edge.runtime.streams.frame_reader import StreamOptions
+from kda_edge.runtime.streams.frame_stream import FrameStream
+from kda_edge.runtime.video.map_video import map_video, video_paths
 
 RED, GREEN, _ = COLOURS
 NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=timezone.utc)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from kda_edge.errors import OutputError
-from kda_edge.runtime.bands import RGB
-from kda_edge.runtime.legend import AREA_SHARE, CASING, LANDSLIDE, NODATA
-from kda_edge.runtime.overlay import UNKNOWN_SHARE, overlaid
-from kda_edge.runtime.video_writer import MOST_REPEATS, VideoWriter
+from kda_edge.runtime.outputs.legend import AREA_SHARE, CASING, LANDSLIDE, NODATA
+from kda_edge.runtime.scenes.band_choice import RGB
+from kda_edge.runtime.video.mp4_writer import MOST_REPEATS, VideoWriter
+from kda_edge.runtime.video.overlay import UNKNOWN_SHARE, overlaid
 
 GROUND = (60, 90, 40)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kda_edge.runtime.tensorrt_build import Built
-from kda_edge.runtime.tensorrt_inspect import LayerCounts
+from kda_edge.runtime.tensorrt.build import Built
+from kda_edge.runtime.tensorrt.precision_proof import LayerCounts
 
 
 class Builder:

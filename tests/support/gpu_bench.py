@@ -9,11 +9,11 @@ from fake_cuda import SimulatedGpu
 from fake_cuda_libraries import FakePycuda, FakeRuntime
 from fake_tensorrt_run import FakeLogger, FakeTensorrt, expected, plan_of
 
-from kda_edge.runtime.cuda_bindings import CudaBindings
-from kda_edge.runtime.cuda_buffers import Cuda
-from kda_edge.runtime.cuda_pycuda import Pycuda
-from kda_edge.runtime.tensorrt_api import Library
-from kda_edge.runtime.tensorrt_run import TensorRTRunner
+from kda_edge.runtime.hardware.cuda import Cuda
+from kda_edge.runtime.hardware.cuda_bindings import CudaBindings
+from kda_edge.runtime.hardware.cuda_pycuda import Pycuda
+from kda_edge.runtime.tensorrt.library import Library
+from kda_edge.runtime.tensorrt.runner import TensorRTRunner
 
 KINDS = (("10.3.0", "cuda-bindings"), ("11.4.0", "cuda-bindings"), ("10.3.0", "pycuda"))
 SIDE_PX = 8

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from kda_edge.runtime.ground import Frame
-from kda_edge.runtime.polygons import PolygonSummary, PolygonWriter
+from kda_edge.runtime.geo.ground import Frame
+from kda_edge.runtime.polygons.polygon_writer import PolygonSummary, PolygonWriter
 
 UTM = "EPSG:32647"
 NORTH_UP = Affine(0.5, 0, 300_000, 0, -0.5, 2_900_000)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kda_edge.benchmarks.paper_cells import TEACHERS
+from kda_edge.benchmarks.paper.row_commands import TEACHERS
 
 STAND_INS = dict(
     zip(

@@ -14,9 +14,9 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
 from kda_edge.manifest import InputContract
-from kda_edge.runtime.gdal import gdal_session
-from kda_edge.runtime.picture import write_picture
-from kda_edge.runtime.scene import open_scene
+from kda_edge.runtime.geo.gdal import gdal_session
+from kda_edge.runtime.outputs.picture import write_picture
+from kda_edge.runtime.scenes.scene import open_scene
 
 UTM = "EPSG:32647"
 METRE = Affine(1, 0, 499_000, 0, -1, 3_000_000)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kda_edge.manifest import Manifest
-from kda_edge.runtime.journal import read_journal
+from kda_edge.runtime.runs.journal import read_journal
 from kda_edge.runtime.segmenter import Segmenter
 
 

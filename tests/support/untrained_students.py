@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from kda_edge.checkpoint import Checkpoint, write_checkpoint
 from kda_edge.manifest import InputContract, TrainingRecord
-from kda_edge.student import Student
+from kda_edge.networks.checkpoint import Checkpoint, write_checkpoint
+from kda_edge.networks.student import Student
 
 UINT16 = InputContract(pixel_type="uint16", value_range=(0.0, 4000.0), mean=(1900.0,) * 3, std=(900.0,) * 3)
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from kda_edge.train.augmentation import Augmentation, Warp, jitter_colour, random_warp
-from kda_edge.train.crops import Crops, draws
-from kda_edge.train.data import load_data
+from kda_edge.train.data.augmentation import Augmentation, Warp, jitter_colour, random_warp
+from kda_edge.train.data.crops import Crops, draws
+from kda_edge.train.data.data_file import load_data
 
 STILL = Augmentation(rotate=False, flip=False, scale=(1, 1), colour=0)
 

@@ -11,8 +11,8 @@ from worlds import scar, write_image
 
 from kda_edge.errors import DataError
 from kda_edge.manifest import InputContract
-from kda_edge.train.crops import read_labelled
-from kda_edge.train.data import load_data
+from kda_edge.train.data.crops import read_labelled
+from kda_edge.train.data.data_file import load_data
 
 
 def _toml(path: Path, text: str) -> Path:

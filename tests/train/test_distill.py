@@ -11,19 +11,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from kda_edge.checkpoint import read_content
 from kda_edge.errors import TrainingError, UsageError
-from kda_edge.student import Student
-from kda_edge.train.augmentation import Augmentation
-from kda_edge.train.backbones import read_backbone
-from kda_edge.train.data import DataSet
-from kda_edge.train.discriminator import ROLES
-from kda_edge.train.distill import distill
-from kda_edge.train.distill_config import DistillConfig
-from kda_edge.train.distillation_losses import feature_divergence, score_distance
-from kda_edge.train.game import Game
-from kda_edge.train.parallel import open_fabric
-from kda_edge.train.unlabelled import load_images
+from kda_edge.networks.checkpoint import read_content
+from kda_edge.networks.student import Student
+from kda_edge.train.data.augmentation import Augmentation
+from kda_edge.train.data.data_file import DataSet
+from kda_edge.train.data.unlabelled import load_images
+from kda_edge.train.distillation.adversarial_step import Game
+from kda_edge.train.distillation.config import DistillConfig
+from kda_edge.train.distillation.discriminator import ROLES
+from kda_edge.train.distillation.distill import distill
+from kda_edge.train.distillation.losses import feature_divergence, score_distance
+from kda_edge.train.loops.backbone_files import read_backbone
+from kda_edge.train.loops.parallel import open_fabric
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +246,7 @@ def test_the_cache_changes_nothing_beyond_half_precision(
 def test_the_teacher_is_asked_once_where_its_features_are_cached(
     config: DistillConfig, images: DataSet, tmp_path: Path
 ) -> None:
-    from kda_edge.train.feature_cache import FeatureCache
+    from kda_edge.train.distillation.feature_cache import FeatureCache
 
     players = game(dataclasses.replace(config, method="kd", views=1), images)
     players.cache = FeatureCache(tmp_path, teacher="t", shapes=players.shapes, slots=8)
@@ -287,7 +287,7 @@ def test_the_backbone_fits_the_student_it_was_distilled_for(
     config: DistillConfig, images: DataSet, tmp_path: Path
 ) -> None:
     from kda_edge.errors import CheckpointError
-    from kda_edge.train.backbones import load_backbone
+    from kda_edge.train.loops.backbone_files import load_backbone
 
     path = distill(dataclasses.replace(config, epochs=1, method="kd"), images, tmp_path)
     backbone = read_backbone(path)

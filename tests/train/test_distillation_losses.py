@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from kda_edge.errors import UsageError
-from kda_edge.student import VARIANTS, Student
-from kda_edge.train.alignment import AlignedStudent, matched_stages
-from kda_edge.train.discriminator import ROLES, Discriminator
-from kda_edge.train.distillation_losses import (
+from kda_edge.networks.student import VARIANTS, Student
+from kda_edge.train.distillation.alignment import AlignedStudent, matched_stages
+from kda_edge.train.distillation.discriminator import ROLES, Discriminator
+from kda_edge.train.distillation.frozen_backbones import open_backbone
+from kda_edge.train.distillation.losses import (
     aligned_divergence,
     balanced_score_weight,
     feature_divergence,
     score_distance,
 )
-from kda_edge.train.teachers import open_backbone
 
 
 def test_the_divergence_is_kullback_and_leiblers_over_channels() -> None:

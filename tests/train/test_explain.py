@@ -13,12 +13,12 @@ import torch
 from untrained_students import UINT16, write_student
 from worlds import scar, write_image
 
-from kda_edge.checkpoint import read_checkpoint
 from kda_edge.manifest import InputContract
-from kda_edge.student import Student
-from kda_edge.train.backbones import Backbone, write_backbone
-from kda_edge.train.cli import main
-from kda_edge.train.heatmaps import upsampled
+from kda_edge.networks.checkpoint import read_checkpoint
+from kda_edge.networks.student import Student
+from kda_edge.train.cli.train import main
+from kda_edge.train.figures.heatmaps import upsampled
+from kda_edge.train.loops.backbone_files import Backbone, write_backbone
 
 
 @pytest.fixture(scope="module")

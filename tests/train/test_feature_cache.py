@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kda_edge.errors import TrainingError
-from kda_edge.train.feature_cache import FEATURES, HEADER, PLACE, SEALS, FeatureCache, pixels_digest
+from kda_edge.train.distillation.feature_cache import FEATURES, HEADER, PLACE, SEALS, FeatureCache, pixels_digest
 
 SHAPES = [(3, 4, 5), (2, 1, 1)]
 SLOTS = 6
@@ -116,7 +116,7 @@ DIES = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np, torch
-from kda_edge.train.feature_cache import SEALS, FeatureCache
+from kda_edge.train.distillation.feature_cache import SEALS, FeatureCache
 
 class Dies(FeatureCache):
     def _write(self, name, slots, records):
@@ -160,7 +160,7 @@ WRITES = """
 import sys
 from pathlib import Path
 import torch
-from kda_edge.train.feature_cache import FeatureCache
+from kda_edge.train.distillation.feature_cache import FeatureCache
 
 first = int(sys.argv[2])
 print("ready", flush=True)

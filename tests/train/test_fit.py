@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from kda_edge.checkpoint import read_checkpoint, weights_digest
 from kda_edge.errors import UsageError
-from kda_edge.train.cli import main
+from kda_edge.networks.checkpoint import read_checkpoint, weights_digest
+from kda_edge.train.cli.train import main
 from kda_edge.train.fit import read_fit_config
 
 pytestmark = pytest.mark.filterwarnings(
@@ -55,7 +55,7 @@ def test_a_run_that_is_cut_in_either_phase_ends_as_one_that_is_not(
     assert whole.training.teacher.startswith("kda from test_vit")
     assert "recompute" not in whole.training.command
 
-    from kda_edge.train.progress import ProgressBar
+    from kda_edge.train.cli.progress_bar import ProgressBar
 
     show, stops = ProgressBar.__call__, ["epoch 2/2", "epoch 2/2"]
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from kda_edge.errors import UsageError
-from kda_edge.network import Network
-from kda_edge.train.heatmaps import (
+from kda_edge.networks.network import Network
+from kda_edge.train.figures.heatmaps import (
     centred,
     encoder_maps,
     feature_at,

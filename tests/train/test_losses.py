@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kda_edge.train.losses import LossWeights, segmentation_loss
-from kda_edge.train.schedules import cosine_rate, crop_side_px, ema_decay
+from kda_edge.train.loops.schedules import cosine_rate, crop_side_px, ema_decay
+from kda_edge.train.segmentation.losses import LossWeights, segmentation_loss
 
 
 def _two_class_reference(logits: torch.Tensor, labels: torch.Tensor, gamma: float) -> tuple[float, float]:

@@ -12,16 +12,16 @@ import torch
 from untrained_students import UINT16, write_student
 from worlds import scar
 
-from kda_edge.checkpoint import Checkpoint, read_checkpoint
 from kda_edge.errors import UsageError
 from kda_edge.manifest import InputContract, TrainingRecord
-from kda_edge.predict import predict_array
-from kda_edge.train import colouring
-from kda_edge.train.cli import main
-from kda_edge.train.data import load_data
-from kda_edge.train.evaluate import engine_from_student, evaluate
-from kda_edge.train.imagery import BACKGROUND, IGNORED, LANDSLIDE
-from kda_edge.train.mask_sheet import counts_of, distinct_names, judge, model_from_checkpoint, outcomes_of
+from kda_edge.networks.checkpoint import Checkpoint, read_checkpoint
+from kda_edge.tiling.predict import predict_array
+from kda_edge.train.cli.train import main
+from kda_edge.train.data.data_file import load_data
+from kda_edge.train.data.image_files import BACKGROUND, IGNORED, LANDSLIDE
+from kda_edge.train.figures import colouring
+from kda_edge.train.figures.mask_sheet import counts_of, distinct_names, judge, model_from_checkpoint, outcomes_of
+from kda_edge.train.segmentation.evaluate import engine_from_student, evaluate
 
 CPU = torch.device("cpu")
 

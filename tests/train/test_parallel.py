@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from kda_edge.checkpoint import read_content
-from kda_edge.pvt import DropPath
-from kda_edge.train.losses import LossWeights, segmentation_loss
+from kda_edge.networks.checkpoint import read_content
+from kda_edge.networks.pvt import DropPath
+from kda_edge.train.segmentation.losses import LossWeights, segmentation_loss
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 

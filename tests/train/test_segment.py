@@ -15,15 +15,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from kda_edge.checkpoint import read_checkpoint, read_content, weights_digest, write_checkpoint, write_content
 from kda_edge.errors import TrainingError, UsageError
-from kda_edge.train.augmentation import Augmentation
-from kda_edge.train.cli import main
-from kda_edge.train.config import SegmentConfig
-from kda_edge.train.data import DataSet, load_data
-from kda_edge.train.evaluate import evaluate
-from kda_edge.train.segment import segment
-from kda_edge.train.state import WeightAverage
+from kda_edge.networks.checkpoint import read_checkpoint, read_content, weights_digest, write_checkpoint, write_content
+from kda_edge.train.cli.train import main
+from kda_edge.train.data.augmentation import Augmentation
+from kda_edge.train.data.data_file import DataSet, load_data
+from kda_edge.train.loops.run_state import WeightAverage
+from kda_edge.train.segmentation.config import SegmentConfig
+from kda_edge.train.segmentation.evaluate import evaluate
+from kda_edge.train.segmentation.segment import segment
 
 # Protobuf's and TensorBoard's own warnings are not about this project.
 pytestmark = pytest.mark.filterwarnings(
@@ -286,7 +286,7 @@ def test_fine_tuning_takes_the_variant_of_the_student_that_it_starts_from(
 def test_statistics_are_those_of_the_training_pixels(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import numpy as np
 
-    from kda_edge.train.crops import read_labelled
+    from kda_edge.train.data.crops import read_labelled
 
     data = load_data(folders, seed=0)
     pixels = np.concatenate(

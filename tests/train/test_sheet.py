@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kda_edge.errors import OutputError
-from kda_edge.train.sheet import PAPER, Panel, sheet, text_width, wrapped, write_png
+from kda_edge.train.figures.panel_sheet import PAPER, Panel, sheet, text_width, wrapped, write_png
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60), st.integers(20, 200))

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from timm.data import resolve_model_data_config
 
-from kda_edge.checkpoint import Checkpoint, write_checkpoint
 from kda_edge.errors import TrainingError, UsageError
 from kda_edge.manifest import InputContract, TrainingRecord
-from kda_edge.student import Student
-from kda_edge.train.teachers import open_backbone
+from kda_edge.networks.checkpoint import Checkpoint, write_checkpoint
+from kda_edge.networks.student import Student
+from kda_edge.train.distillation.frozen_backbones import open_backbone
 
 
 def image(side_px: int, count: int = 1) -> torch.Tensor:

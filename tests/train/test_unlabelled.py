@@ -13,12 +13,12 @@ from worlds import scar, write_image
 
 from kda_edge.errors import DataError
 from kda_edge.manifest import InputContract
-from kda_edge.train import crops as crops_module
-from kda_edge.train.augmentation import Augmentation
-from kda_edge.train.crops import CACHED_IMAGE_PX, Crops, draws, read_labelled
-from kda_edge.train.data import load_data
-from kda_edge.train.statistics import band_statistics
-from kda_edge.train.unlabelled import load_images
+from kda_edge.train.data import crops as crops_module
+from kda_edge.train.data.augmentation import Augmentation
+from kda_edge.train.data.band_statistics import band_statistics
+from kda_edge.train.data.crops import CACHED_IMAGE_PX, Crops, draws, read_labelled
+from kda_edge.train.data.data_file import load_data
+from kda_edge.train.data.unlabelled import load_images
 
 STILL = Augmentation(rotate=False, flip=False, scale=(1, 1), colour=0)
 

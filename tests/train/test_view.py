@@ -14,11 +14,11 @@ from worlds import scar, write_image
 
 from kda_edge.errors import DataError, UsageError
 from kda_edge.manifest import InputContract
-from kda_edge.train.data import DataSet, load_data
-from kda_edge.train.imagery import IGNORED, LANDSLIDE
-from kda_edge.train.source import Sample, Source
-from kda_edge.train.view import read_view
-from kda_edge.train.window import drawn_samples, landslide_window, named_samples, window_around
+from kda_edge.train.data.data_file import DataSet, load_data
+from kda_edge.train.data.image_files import IGNORED, LANDSLIDE
+from kda_edge.train.data.sources import Sample, Source
+from kda_edge.train.figures.image_view import read_view
+from kda_edge.train.figures.landslide_window import drawn_samples, landslide_window, named_samples, window_around
 
 # --- windows and choice
 

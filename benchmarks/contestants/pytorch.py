@@ -1,0 +1,126 @@
+"""The peers that run the checkpoint in PyTorch: eager, or compiled; in the folded order, or in the published one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from kda_edge.errors import UsageError
+from kda_edge.manifest import InputContract, Manifest
+from kda_edge.networks.checkpoint import read_checkpoint, weights_digest
+from kda_edge.networks.network import Network
+from kda_edge.networks.student import Student
+
+from .batch_choice import CANDIDATES
+from .task import MappingTask
+from .tile_loop import LoopPeer
+
+MODES: Final = ("eager", "compile")
+
+
+def network_of(task: MappingTask) -> Network:
+    """Return the network of the task's checkpoint for the artifact's tile, and let PyTorch use the task's threads.
+
+    Raises:
+        UsageError: there is no checkpoint, or it holds other weights than the artifact.
+        CheckpointError: the file is no checkpoint.
+    """
+    manifest = task.model().manifest
+    network = network_with_same_weights(task.checkpoint, manifest)
+    torch.set_num_threads(task.threads)
+    return network.at_size(manifest.tile_px, manifest.tile_px).eval()
+
+
+def network_with_same_weights(checkpoint: Path | None, manifest: Manifest) -> Network:
+    """Return the checkpoint's network where its weights are those that the artifact was exported from.
+
+    Raises:
+        UsageError: there is no checkpoint, or it holds other weights.
+        CheckpointError: the file is no checkpoint.
+    """
+    if checkpoint is None:
+        raise UsageError("this peer runs PyTorch and needs the artifact's checkpoint; give it with --ckpt student.pt")
+    network = read_checkpoint(checkpoint).student
+    if weights_digest(network) != manifest.checkpoint_sha256:
+        raise UsageError(
+            f"{checkpoint} holds other weights than the artifact, so the two do not compare; "
+            "give the checkpoint that it was exported from"
+        )
+    return network
+
+
+class FoldedOrder(nn.Module):
+    """Raw pixels (N, 3, T, T) to landslide probability (N, 1, T, T), as the exported graph computes it."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: Network, contract: InputContract) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(contract.mean).reshape(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(contract.std).reshape(1, 3, 1, 1))
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        """Return the probability."""
+        return torch.sigmoid(self.network((tiles - self.mean) / self.std))
+
+
+class PublishedOrder(nn.Module):
+    """Normalised pixels (N, 3, T, T) to landslide probability (N, 1, T, T), the head after the last sampling.
+
+    Raises:
+        UsageError: the network has no DCF decoder, whose steps alone have two orders.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        if not isinstance(network, Student) or "+" in network.variant:
+            raise UsageError(f"{network.variant} has no published order of steps; give a student with its own decoder")
+        self.student = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the probability."""
+        return torch.softmax(self.student.forward_plain(image), dim=1)[:, 1:]
+
+
+Compiler: TypeAlias = Callable[[nn.Module], Callable[[Tensor], Tensor]]
+
+
+def _compiled(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    compiled: Callable[[Tensor], Tensor] = torch.compile(module, dynamic=False)
+    return compiled
+
+
+def open_torch(task: MappingTask, *, mode: str, compiler: Compiler = _compiled) -> LoopPeer:
+    """Open the checkpoint in PyTorch, driven by a straightforward rasterio loop.
+
+    Args:
+        task: what to do.
+        mode: one of `MODES`. `compile` is `torch.compile` with its defaults, for fixed shapes: a last batch that is not
+            full is filled up, so that nothing is compiled while the clock runs.
+        compiler: what stands for `torch.compile`.
+
+    Raises:
+        UsageError, CheckpointError: see `network_of`.
+    """
+    folded = FoldedOrder(network_of(task), task.model().manifest.input).eval()
+    module = compiler(folded) if mode == "compile" else folded
+    sizes = CANDIDATES if task.batch is None else (task.batch,)
+
+    def answer(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        asked = len(tiles)
+        if mode == "compile":
+            missing = next(size for size in sizes if size >= asked) - asked
+            tiles = np.concatenate([tiles, np.zeros((missing, *tiles.shape[1:]), np.float32)])
+        with torch.inference_mode():
+            return np.asarray(module(torch.from_numpy(tiles)).numpy()[:asked])
+
+    engine = f"PyTorch {torch.__version__}, {mode}, float32, inference mode, folded head"
+    return LoopPeer(task, answer, {"engine": engine})

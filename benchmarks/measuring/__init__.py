@@ -1,0 +1,1 @@
+"""Calls timed until steady, in turns, with intervals: no machine, no model, only clocks."""

@@ -1,0 +1,1 @@
+"""What the machine tells of itself at work: energy, power, clocks, temperatures, memory."""

@@ -1,0 +1,70 @@
+"""The artifact on disk: the graph with its manifest inside, complete under its name or not there at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import onnx
+
+from kda_edge.errors import OutputError
+from kda_edge.manifest import METADATA_KEY, Manifest
+from kda_edge.runtime.outputs.output_files import flush
+
+
+def bytes_from_graph(graph: onnx.ModelProto, manifest: Manifest) -> bytes:
+    """Return the artifact's bytes, the manifest in the graph's metadata; equal inputs give equal bytes."""
+    model = onnx.ModelProto()
+    model.CopyFrom(graph)
+    model.metadata_props.add(key=METADATA_KEY, value=manifest.to_json())
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+@contextmanager
+def staged_file(path: Path, content: bytes) -> Iterator[Path]:
+    """Write to a hidden file beside `path` and yield it for a last look; it takes the name if the block ends well.
+
+    What was under the name before stays untouched until then, and for good if the block raises.
+
+    Raises:
+        OutputError: the folder is missing, not writable or full, or `path` is a folder.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; give a file name with -o")
+    hidden = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        try:
+            # Not tempfile: its files are for their owner alone, and other people run the model.
+            with hidden.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise _not_written(path, error) from error
+        yield hidden
+        try:
+            hidden.replace(path)
+            flush(path.parent)
+        except OSError as error:
+            raise _not_written(path, error) from error
+    finally:
+        with suppress(OSError):
+            hidden.unlink()
+
+
+def require_writable(path: Path) -> None:
+    """Raise `OutputError` if `path` clearly can't be written, before minutes are spent on what goes there."""
+    if not path.parent.is_dir():
+        raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another with -o")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"the folder {path.parent} is not writable; choose another with -o")
+
+
+def _not_written(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{path} can't be written ({error.strerror or error}); free some space or choose another with -o"
+    )

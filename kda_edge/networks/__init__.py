@@ -1,0 +1,1 @@
+"""Networks by name, and the files that hold their weights. Torch."""

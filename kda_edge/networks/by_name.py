@@ -1,0 +1,29 @@
+"""One door to every network, by name: the students, the students with other heads, and the peers of Table II."""
+
+from __future__ import annotations
+
+from kda_edge.decoders.by_name import HEADS
+from kda_edge.errors import UsageError
+from kda_edge.networks.network import Network
+from kda_edge.networks.peers import PEERS, peer_from_name
+from kda_edge.networks.student import VARIANTS, Student
+
+
+def network_from_name(name: str) -> Network:
+    """Return a network with fresh weights.
+
+    Args:
+        name: `base` (a size of the student), `base+unet` (another head on its encoder) or `deeplabv3plus` (a peer).
+
+    Raises:
+        UsageError: no such network.
+        MissingDependency: the library that a peer comes from is not installed.
+    """
+    if name in PEERS:
+        return peer_from_name(name)
+    if name.partition("+")[0] in VARIANTS:
+        return Student(name)
+    raise UsageError(
+        f"there is no network {name!r}; choose a student ({', '.join(VARIANTS)}), a student with another head, "
+        f"such as base+{next(iter(HEADS))}, or a peer ({', '.join(PEERS)})"
+    )

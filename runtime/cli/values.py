@@ -1,0 +1,95 @@
+"""What a person types for an option, as a value; what can't be one is wrong usage. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from typing import Literal
+
+from kda_edge.errors import UsageError
+
+POLYGONS = ("geojson", "gpkg")  # formats
+
+
+def bands(text: str) -> tuple[int, int, int]:
+    """Return the three numbers of `3,2,1`, each 1 or more."""
+    try:
+        red, green, blue = (int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not three band numbers such as 3,2,1") from None
+    if min(red, green, blue) < 1:
+        raise argparse.ArgumentTypeError("band numbers start at 1")
+    return red, green, blue
+
+
+def number(text: str) -> float:
+    """Return a finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return value
+
+
+def area(text: str) -> float:
+    """Return a number that is 0 or more."""
+    value = number(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("an area is 0 or more")
+    return value
+
+
+def metres(text: str) -> float | Literal["trained"]:
+    """Return a number above 0, or the word for the nearest that the model learned from."""
+    if text == "trained":
+        return "trained"
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of metres; give one, or none behind the last scene")
+    return value
+
+
+def pixels(text: str) -> int:
+    """Return a whole number that is 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """Return a whole number that is 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """Return a number above 0."""
+    value = number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError("a time is above 0")
+    return value
+
+
+def memory(text: str) -> int:
+    """Return the bytes of `800M` or `1.5G`."""
+    from ..runs.memory_bounds import bytes_from
+
+    try:
+        return bytes_from(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Return the numbers of `2/7`, the second of seven."""
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no shard such as 2/7, the second of seven")
+    return int(match[1]), int(match[2])

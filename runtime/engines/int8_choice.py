@@ -1,0 +1,140 @@
+"""INT8 or the artifact beside it: which of the two is faster on this very device, measured once and kept.
+
+A certificate shows what INT8 loses; what it gains depends on the device, and on some there is no gain at all. So an
+INT8 model whose latency nobody measured is timed against its fallback (FP16 of the same checkpoint) at first use.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kda_edge.certificate import FASTER_BY
+from kda_edge.errors import KdaEdgeError
+from kda_edge.manifest import Manifest
+from kda_edge.tiling.predict import Engine
+
+from .artifact import Artifact, read_artifact
+
+ROUNDS: Final = 30  # of each, alternating
+WARM_UP: Final = 10  # of each, until the clocks of the GPU are up and the graphs captured; unmeasured
+UNPROVEN: Final = "that INT8 is faster here is not proven"
+
+
+def needs_proof(manifest: Manifest) -> bool:
+    """Whether a model is INT8 and its certificate holds no latency."""
+    certificate = manifest.certificate
+    return manifest.precision == "int8" and (certificate is None or certificate.latency is None)
+
+
+def find_fallback(model: Path, manifest: Manifest) -> Artifact | str:
+    """Return the artifact that may stand in for an INT8 model, or one line on why there is none.
+
+    Args:
+        model: the INT8 model's file; its fallback lies beside it.
+        manifest: of the INT8 model.
+    """
+    if not manifest.fallback:
+        return f"{UNPROVEN}: the model names no other to compare with; export it again with --target tensorrt"
+    path = model.parent / manifest.fallback
+    if not path.is_file():
+        return f"{UNPROVEN}: to have it measured, put {manifest.fallback} of the same export beside {model.name}"
+    try:
+        found = read_artifact(path)
+    except KdaEdgeError as error:
+        return f"{UNPROVEN}: the model to compare with can't be used ({error})"
+    other = found.manifest
+    if (other.checkpoint_sha256, other.tile_px) != (manifest.checkpoint_sha256, manifest.tile_px):
+        return f"{UNPROVEN}: {manifest.fallback} is of another checkpoint or tile; put that of the same export there"
+    if other.precision == "int8":
+        return f"{UNPROVEN}: {manifest.fallback} is INT8 too; put that of the same export there"
+    return found
+
+
+def example_tiles(manifest: Manifest, batch: int) -> NDArray[np.float32]:
+    """Return tiles to time an engine on, (batch, 3, T, T), noise over the model's range of values."""
+    low, high = manifest.input.value_range
+    shape = (batch, 3, manifest.tile_px, manifest.tile_px)
+    return np.random.default_rng(0).uniform(low, high, shape).astype(np.float32)
+
+
+def side_by_side(
+    first: Engine,
+    second: Engine,
+    tiles: NDArray[np.float32],
+    *,
+    rounds: int = ROUNDS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[float, float]:
+    """Return the median times of one call of each of two engines, ms; see `in_turns`."""
+    first_ms, second_ms = in_turns((first, second), tiles, rounds=rounds, clock=clock)
+    return first_ms, second_ms
+
+
+def in_turns(
+    engines: Sequence[Engine],
+    tiles: NDArray[np.float32],
+    *,
+    rounds: int = ROUNDS,
+    warm_up: int = WARM_UP,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[float]:
+    """Return the median time of one call of each engine, ms, run in turns so that a slow minute falls on all.
+
+    Args:
+        engines: two or more.
+        tiles: that each call is given; copies to the device and back are in the time.
+        rounds: counted runs of each.
+        warm_up: runs of each before those.
+        clock: in seconds.
+    """
+    times_ms: list[list[float]] = [[] for _ in engines]
+    for done in range(warm_up + rounds):
+        for engine, mine_ms in zip(engines, times_ms, strict=True):
+            start = clock()
+            engine(tiles)
+            if done >= warm_up:
+                mine_ms.append((clock() - start) * 1000.0)
+    return [statistics.median(mine_ms) for mine_ms in times_ms]
+
+
+def most_tiles(engines: Sequence[Engine]) -> int:
+    """Return the tiles with which each of some engines can show what it does in a scene."""
+    return max(getattr(engine, "max_batch", None) or 1 for engine in engines)
+
+
+def as_used(engine: Engine) -> Engine:
+    """Return an engine that is given as many tiles a call as a scene gives it: its `max_batch`, or 1 if it has none."""
+    batch = getattr(engine, "max_batch", None) or 1
+
+    def answer(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.concatenate([engine(tiles[i : i + batch]) for i in range(0, len(tiles), batch)])
+
+    return answer
+
+
+def is_worth_it(int8_ms: float, other_ms: float) -> bool:
+    """Whether INT8 saves `FASTER_BY` of the other's time or more."""
+    return int8_ms <= (1.0 - FASTER_BY) * other_ms
+
+
+def decided(latency_ms: Mapping[str, float], other: str) -> bool | None:
+    """Whether INT8 was worth it when it was measured against the precision `other`; None: it never was."""
+    if not {"int8", other} <= set(latency_ms):
+        return None
+    return is_worth_it(latency_ms["int8"], latency_ms[other])
+
+
+def explanation(latency_ms: Mapping[str, float], other: str, fallback: str) -> str:
+    """Return the decision as one line, with the figures."""
+    int8_ms, other_ms = latency_ms["int8"], latency_ms[other]
+    figures = f"{int8_ms:.2f} ms against {other_ms:.2f} ms of {other.upper()} on this device"
+    if is_worth_it(int8_ms, other_ms):
+        return f"INT8 is used: {figures}"
+    return f"INT8 is not {FASTER_BY:.0%} faster here ({figures}), so {fallback} is used in its place"

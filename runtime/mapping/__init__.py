@@ -1,0 +1,1 @@
+"""From pixels to rows of a map: reading, inference and bytes, all at once and bounded."""

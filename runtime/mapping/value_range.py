@@ -1,0 +1,67 @@
+"""Values of the scene onto values of the model: declared by the manifest and the user, never guessed from pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kda_edge.errors import UsageError
+from kda_edge.manifest import InputContract
+from kda_edge.tiling.predict import Engine
+
+LARGEST: Final = 1e30  # of a declared value: differences and quotients stay within float32
+
+
+@dataclass(frozen=True)
+class ValueMap:
+    """A fixed linear map of pixel values, clipped to the range that the model was trained on.
+
+    Attributes:
+        scene: least and largest value that the scene can hold, as the user declared it; None where they are the
+            model's own.
+        model: least and largest value that the model's imagery can hold.
+    """
+
+    scene: tuple[float, float] | None
+    model: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        if self.scene is not None:
+            low, high = self.scene
+            if not -LARGEST <= low < high <= LARGEST:
+                raise UsageError(f"the value range {low:g} {high:g} is empty; give the least, then the largest value")
+
+    def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the values as the model knows them, same shape."""
+        low, high = self.model
+        if self.scene is not None and self.scene != self.model:
+            scale = (high - low) / (self.scene[1] - self.scene[0])
+            clipped = np.clip(values, *self.scene)  # first, lest the product overflow
+            values = (clipped - np.float32(self.scene[0])) * np.float32(scale) + np.float32(low)
+        return np.clip(values, np.float32(low), np.float32(high))
+
+
+def with_values_mapped(engine: Engine, contract: InputContract, value_range: tuple[float, float] | None) -> Engine:
+    """Return the engine behind the value map that manifest and user declare; itself where that changes no pixel.
+
+    Raises:
+        UsageError: an empty or infinite value_range.
+    """
+    value_map = ValueMap(value_range, contract.value_range)
+    if value_range is None and _holds_all(contract):
+        return engine
+
+    def mapped(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        return engine(value_map(tiles))
+
+    return mapped
+
+
+def _holds_all(contract: InputContract) -> bool:
+    """Whether every value of the model's pixel type lies in the range that it was trained on."""
+    kind = np.dtype(contract.pixel_type)
+    low, high = contract.value_range
+    return kind.kind in "iu" and low <= np.iinfo(kind).min and np.iinfo(kind).max <= high

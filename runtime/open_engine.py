@@ -1,0 +1,187 @@
+"""From a model file to an engine that answers: which library runs it here, and what to tell about that."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kda_edge.errors import UsageError
+from kda_edge.manifest import Manifest
+
+from .engines.artifact import Artifact, read_artifact
+from .engines.cpu_engines import CpuEngines, open_agreeing, open_fastest
+from .engines.engine_names import ENGINES, GPU_ENGINES, OPENVINO, PROVIDERS, best_engine
+from .engines.onnxruntime_engine import open_onnxruntime
+from .hardware.usable_cores import thread_count
+
+# Measured by tests/runtime/test_batch_invariance.py. OpenVINO computes each tile by itself; in bfloat16 its answers
+# differ between one thread and several.
+INVARIANT: Final = ("cpu", "openvino")
+MEASURED_ON: Final = "x86_64"
+
+_log = logging.getLogger(__name__)
+
+
+class _Runs(Protocol):
+    """What each engine module offers."""
+
+    def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]: ...
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    @property
+    def max_batch(self) -> int | None: ...
+
+
+@dataclass(frozen=True)
+class OpenedEngine:
+    """A model behind the library that runs it: raw pixels (N, 3, T, T) to landslide probability (N, 1, T, T).
+
+    Attributes:
+        runs: of one of the `engine_*` modules.
+        name: one of `ENGINES` but `auto`.
+        notes: what a person should know of this model on this engine, a sentence each.
+        graph_sha256: digest of the graph that runs, its file's metadata left out.
+        threads: that an engine on the CPU was told to use; 0: its own choice.
+    """
+
+    runs: _Runs
+    name: str
+    notes: tuple[str, ...] = ()
+    graph_sha256: str = ""
+    threads: int = 0
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the file says of itself; where an INT8 model gave way to another, that of the other."""
+        return self.runs.manifest
+
+    @property
+    def max_batch(self) -> int | None:
+        """Most tiles a call that bring anything; None: any number. More are no error where the graph takes them."""
+        return self.runs.max_batch
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether a tile's answer has the same bytes whatever tiles are in its batch, as far as that was measured.
+
+        Where it is False a map may depend on the batch, by one step of 1/254 at most; batches of one tile help.
+        """
+        return self.name in OPENVINO or self._is_measured
+
+    @property
+    def thread_invariant(self) -> bool:
+        """Whether a tile's answer has the same bytes on any number of threads, as far as that was measured."""
+        return self.name in GPU_ENGINES or self._is_measured
+
+    @property
+    def _is_measured(self) -> bool:
+        return self.name in INVARIANT and platform.machine() == MEASURED_ON
+
+    def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the probability of each tile's pixels.
+
+        Raises:
+            EngineError: the engine refused or failed.
+        """
+        return self.runs(tiles)
+
+    def close(self) -> None:
+        """Free what the engine holds on its device; it can't be used afterwards."""
+        close = getattr(self.runs, "close", None)
+        if close is not None:
+            close()
+
+    def __enter__(self) -> OpenedEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_engine(
+    model: Path | None = None,
+    *,
+    engine: str = "auto",
+    allow_unverified: bool = False,
+    threads: int = 0,
+    on_cpu: CpuEngines | None = None,
+) -> OpenedEngine:
+    """Open a model file, its manifest and certificate checked.
+
+    Args:
+        model: an `.onnx` file made by `kda-export`; None opens the bundled student.
+        engine: `cpu` (ONNX Runtime), `openvino` and `openvino-bf16` (OpenVINO in float32, and in bfloat16, which
+            answers otherwise), `cuda` and `ort-tensorrt` (ONNX Runtime's GPU providers), `tensorrt` (an engine built
+            on this device, kept for the next time); `auto` is `tensorrt` where a GPU and the library are, else the
+            faster of `openvino` and `cpu`, timed once on this machine; what was chosen is the answer's name.
+        allow_unverified: open a model whose certificate is missing, fails or is of another graph, and say so.
+        threads: that the CPU's engines use; 0 takes as many as suit this process.
+        on_cpu: what there is for the CPU; None: what is installed.
+
+    Raises:
+        UsageError: no such engine, or fewer threads than 0.
+        ArtifactError: no such file, no ONNX model, none of ours, or not what its manifest says.
+        Unverified: the certificate is missing, fails, or is of another graph.
+        ManifestError: the file's manifest does not fit its schema.
+        MissingDependency: the engine's library is not installed.
+        DeviceError: the engine can't run on this device, or answers otherwise than the certificate allows.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"there is no engine {engine!r}; give one of {', '.join(ENGINES)}")
+    artifact = read_artifact(model, allow_unverified=allow_unverified)
+    chosen = best_engine() if engine == "auto" else engine
+    runs: _Runs
+    more: tuple[str, ...] = ()
+    if chosen == "tensorrt":
+        from .tensorrt.tensorrt_engine import open_tensorrt
+
+        built = open_tensorrt(artifact.path, artifact.manifest, artifact.graph_sha256)
+        runs, more = built, built.notes
+    elif chosen in OPENVINO:
+        runs, more = open_agreeing(artifact, chosen, threads=threads, around=on_cpu)
+    elif engine == "auto":
+        runs, chosen = open_fastest(artifact, threads=threads, around=on_cpu)
+    else:
+        runs = open_onnxruntime(artifact.path, artifact.manifest, provider=PROVIDERS[chosen], threads=threads)
+    notes = (*_notes(artifact, chosen), *more)
+    _log.info("%s: runs on %s", artifact.path, chosen)
+    for note in notes:
+        _log.info("%s: %s", artifact.path, note)
+    return OpenedEngine(runs, chosen, notes, _graph_that_runs(artifact, runs.manifest), thread_count(threads))
+
+
+def _graph_that_runs(artifact: Artifact, manifest: Manifest) -> str:
+    """Return the digest of the graph; where INT8 gave way to its fallback, that of the fallback's certificate."""
+    if manifest == artifact.manifest or manifest.certificate is None:
+        return artifact.graph_sha256
+    return manifest.certificate.graph_sha256
+
+
+def _notes(artifact: Artifact, engine: str) -> list[str]:
+    manifest = artifact.manifest
+    notes = []
+    if artifact.doubt:
+        notes.append(f"the model is not verified: {artifact.doubt}")
+    on_gpu = engine in GPU_ENGINES
+    if manifest.target == "tensorrt" and not on_gpu:
+        notes.append(
+            f"the model was made for TensorRT ({manifest.precision}) and runs on the CPU, slower than one exported "
+            "with --target cpu would"
+        )
+    if manifest.target == "cpu" and on_gpu:
+        notes.append(
+            f"the model was made for the CPU ({manifest.precision}) and runs on a GPU, slower than one exported "
+            "with --target tensorrt would"
+        )
+    return notes

@@ -1,0 +1,207 @@
+"""The files of one map: made under hidden names in the output folder, given their own names together at the end."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kda_edge.errors import OutputError, UsageError
+
+from ..geo.gdal import one_line
+from ..polygons.polygon_writer import FORMATS
+from ..runs.shards import Shard
+
+_RUN: Final = secrets.token_hex(4)  # tells this process from a dead one that had the same number
+
+
+@dataclass(frozen=True)
+class OutputPaths:
+    """Where a scene's map, polygons and picture lie.
+
+    Attributes:
+        map: GeoTIFF, bands class, probability and qa.
+        polygons: GeoJSON or GeoPackage.
+        picture: PNG.
+    """
+
+    map: Path
+    polygons: Path
+    picture: Path
+
+    def __iter__(self) -> Iterator[Path]:
+        """Yield the three, the map last: where it has its name, the others have theirs."""
+        yield from (self.polygons, self.picture, self.map)
+
+
+def output_paths(scene_path: Path, out_dir: Path | None, polygons: str = "geojson") -> OutputPaths:
+    """Return where a scene's outputs go: into out_dir, or beside the scene where that is None.
+
+    Args:
+        scene_path: the scene.
+        out_dir: their folder.
+        polygons: the format of the polygons, `geojson` or `gpkg`.
+
+    Raises:
+        UsageError: no such format.
+    """
+    if f".{polygons}" not in FORMATS:
+        known = " or ".join(suffix[1:] for suffix in FORMATS)
+        raise UsageError(f"polygons are written as {known}, not {polygons!r}")
+    folder = scene_path.parent if out_dir is None else out_dir
+    stem = f"{scene_path.stem}_landslide"
+    return OutputPaths(folder / f"{stem}.tif", folder / f"{stem}.{polygons}", folder / f"{stem}.png")
+
+
+def journal_path(path: Path) -> Path:
+    """Return where the finished rows of an output are kept while the rest of it is made: hidden, beside it."""
+    return path.with_name(f".{path.stem}.journal")
+
+
+def shard_path(map_path: Path, shard: Shard) -> Path:
+    """Return where the finished rows of a shard of a map go."""
+    return map_path.with_name(f"{map_path.stem}.{shard.suffix}.kda")
+
+
+def ready_folder(final: OutputPaths, scene_path: Path) -> None:
+    """Create the folder of the outputs; find out before any work what can't be right about their names.
+
+    Raises:
+        UsageError: an output would replace the scene.
+        OutputError: the folder can't be created.
+    """
+    folder = final.map.parent
+    for path in final:
+        _require_replaceable(path, scene_path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(
+            f"{final.map} can't be written (the folder's name is a file's); choose another folder with -o"
+        ) from error
+    except OSError as error:
+        raise OutputError(f"{folder} can't be written to ({one_line(error)}); choose another folder with -o") from error
+
+
+@contextmanager
+def staged(final: OutputPaths, scene_path: Path) -> Iterator[OutputPaths]:
+    """Yield hidden names to write to; rename all three when the block ends well, remove them when it does not.
+
+    What a killed run of the same scene has left under hidden names is removed first. The folder is created.
+
+    Raises:
+        UsageError: an output would replace the scene.
+        OutputError: the folder or a file can't be written.
+    """
+    ready_folder(final, scene_path)
+    with staged_files(tuple(final)) as hidden:
+        yield OutputPaths(*(hidden[path] for path in (final.map, final.polygons, final.picture)))
+
+
+@contextmanager
+def staged_files(final: Sequence[Path]) -> Iterator[dict[Path, Path]]:
+    """Yield the hidden name of each file; rename them in order when the block ends well, remove them when it does not.
+
+    What a killed run has left under hidden names is removed first.
+
+    Args:
+        final: in one folder, which exists, and of one stem; the last is what counts: with it, all others are there.
+
+    Raises:
+        OutputError: the folder or a file can't be written.
+    """
+    folder, last = final[-1].parent, final[-1]
+    hidden = {path: _hidden(path) for path in final}
+    try:
+        _remove_stale(last)
+        with hidden[last].open("xb"):
+            pass
+    except FileExistsError as error:
+        raise OutputError(
+            f"{last} can't be written (another run in this process writes it); choose another folder with -o"
+        ) from error
+    except OSError as error:
+        raise OutputError(f"{folder} can't be written to ({one_line(error)}); choose another folder with -o") from error
+    try:
+        yield hidden
+        try:
+            for path in hidden.values():
+                flush(path)
+            for name, path in hidden.items():
+                path.replace(name)
+            flush(folder)
+        except OSError as error:
+            raise OutputError(
+                f"{last} can't be written ({one_line(error)}); free some space or choose another folder with -o"
+            ) from error
+    finally:
+        for path in hidden.values():
+            for leftover in folder.glob(glob.escape(path.name) + "*"):  # with whatever a library put beside it
+                leftover.unlink(missing_ok=True)
+
+
+def _require_replaceable(path: Path, scene_path: Path) -> None:
+    if path.exists() and path.samefile(scene_path):
+        raise UsageError(f"the map would replace the scene {path}; choose another folder with -o")
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder and the map needs that name; choose another folder with -o")
+
+
+def _hidden(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.{os.getpid()}-{_RUN}.part{path.suffix}")
+
+
+def _remove_stale(final: Path) -> None:
+    pattern = re.compile(rf"\.{re.escape(final.stem)}\.(\d{{1,9}})-([0-9a-f]+)\.part\.")
+    for path in list(final.parent.iterdir()):
+        match = pattern.match(path.name)
+        if match and (int(match[1]), match[2]) != (os.getpid(), _RUN) and not _runs(int(match[1])):
+            path.unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    """Whether another process of this number lives."""
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def flush(path: Path) -> None:
+    """Have the system write out a file, or a folder's names: a full disk shows now, a power cut changes nothing."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def require_no_clash(scenes: Sequence[Path], out_dir: Path | None) -> None:
+    """Make sure that no two scenes write to one map and no map replaces another scene.
+
+    Raises:
+        UsageError: two scenes clash; both are named.
+    """
+    by_map: dict[Path, Path] = {}
+    for scene in scenes:
+        maps = {path.resolve(): scene for path in output_paths(scene, out_dir)}
+        for path in maps.keys() & by_map.keys():
+            raise UsageError(
+                f"{by_map[path]} and {scene} would both write {path.name}; give each once, or different folders with -o"
+            )
+        by_map |= maps
+    for scene in scenes:
+        writer = by_map.get(scene.resolve())
+        if writer is not None:
+            raise UsageError(f"the map of {writer} would replace the scene {scene}; leave one out or choose a -o")

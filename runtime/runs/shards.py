@@ -1,0 +1,56 @@
+"""Shares of one scene for several machines: whole rows of the map's blocks, as even as can be."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from kda_edge.errors import UsageError
+
+from ..outputs.map_geotiff import BLOCK_PX
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One share of a scene.
+
+    Attributes:
+        number: of this share, from 1 at the scene's top.
+        count: shares in all.
+
+    Raises:
+        UsageError: a number outside 1 to count.
+    """
+
+    number: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.count:
+            raise UsageError(f"there is no shard {self}; number them from 1/{max(self.count, 1)}")
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    @property
+    def suffix(self) -> str:
+        """Return what tells the names of its files from others."""
+        return f"shard-{self.number}-of-{self.count}"
+
+    def rows(self, height_px: int) -> tuple[int, int]:
+        """Return its first row and the row behind its last; both are equal where there are fewer blocks than shards."""
+        blocks = -(-height_px // BLOCK_PX)
+        first, end = (blocks * done // self.count * BLOCK_PX for done in (self.number - 1, self.number))
+        return min(first, height_px), min(end, height_px)
+
+
+def shard_of(text: str) -> Shard:
+    """Return the shard that is written `2/7`.
+
+    Raises:
+        UsageError: the text is none.
+    """
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
+    if match is None:
+        raise UsageError(f"{text!r} is no shard such as 2/7, the second of seven")
+    return Shard(int(match[1]), int(match[2]))

@@ -1,0 +1,1 @@
+"""A georeferenced raster, checked against the model and read by windows."""

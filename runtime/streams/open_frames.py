@@ -1,0 +1,164 @@
+"""Where frames come from: one protocol, and what a caller may give for it."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kda_edge.errors import UsageError, VideoError
+
+from .source_names import IMAGE_SUFFIXES, camera_of, is_live, is_url, shown
+
+Frames: TypeAlias = str | Path | int | Iterable[NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame as its source gives it.
+
+    Attributes:
+        image: (H, W, 3), channels in the source's own order.
+        timestamp_s: where it lies in its recording, seconds; None where the source does not say.
+    """
+
+    image: NDArray[Any]
+    timestamp_s: float | None = None
+
+
+class FrameSource(Protocol):
+    """Gives frames one by one, to one thread at a time.
+
+    Attributes:
+        name: for messages, without passwords.
+        live: frames come when they come, and an end is a loss.
+        threaded: frames may be read by a thread of ours, the next one while one is at work.
+        fps: frames a second as the source says; None where it does not.
+        notes: what was odd, a sentence each.
+    """
+
+    name: str
+    live: bool
+    threaded: bool
+    fps: float | None
+    notes: list[str]
+
+    def read(self) -> Frame | None:
+        """Return the next frame; None: there is none."""
+        ...
+
+    def skip(self) -> bool:
+        """Pass over a frame as cheaply as can be; False: there is none."""
+        ...
+
+    def in_order(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Return a frame's pixels with their channels in the model's order of bands."""
+        ...
+
+    def reopen(self) -> None:
+        """Open a lost source again; raises VideoError where it is still lost."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it; closing twice is no error."""
+        ...
+
+
+class GivenFrames:
+    """Frames that the caller iterates over; channels already in the model's order."""
+
+    def __init__(self, images: Iterable[NDArray[Any]], *, threaded: bool = False) -> None:
+        """Take frames from an iterable.
+
+        Args:
+            images: (H, W, 3) each.
+            threaded: iterate in a thread of ours, and copy each frame: the caller may fill the same array again.
+        """
+        self._images = iter(images)
+        self.name, self.live, self.threaded = "frames", False, threaded
+        self.fps: float | None = None
+        self.notes: list[str] = []
+
+    def read(self) -> Frame | None:
+        """Return the next frame."""
+        for image in self._images:
+            return Frame(image.copy() if self.threaded and isinstance(image, np.ndarray) else image)
+        return None
+
+    def skip(self) -> bool:
+        """Pass over a frame."""
+        return any(True for _ in self._images)
+
+    def in_order(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Return the pixels as they are."""
+        return image
+
+    def reopen(self) -> None:
+        """Never asked for: it is not live."""
+
+    def close(self) -> None:
+        """Leave the caller's iterator as it is."""
+
+
+def open_frames(frames: Frames, bands: Sequence[str], *, drop: bool | None = None) -> FrameSource:
+    """Open whatever `Segmenter.stream` takes.
+
+    Args:
+        frames: see there.
+        bands: names of the model's bands, in its order.
+        drop: whether frames that the caller iterates over may be dropped, and so must be asked for by a thread.
+
+    Raises:
+        UsageError: nothing that gives frames, or not the model's bands.
+        VideoError: a file, camera or address that can't be opened.
+    """
+    if isinstance(frames, np.ndarray) and frames.ndim < 4:
+        raise UsageError("one image is no stream of frames; use predict for it, or give a list of images")
+    if isinstance(frames, int) and not isinstance(frames, bool):
+        return _camera(frames, bands)
+    if isinstance(frames, str | Path):
+        return _open_name(str(frames), bands)
+    if not isinstance(frames, Iterable):
+        raise UsageError(f"frames must be arrays, a path, an address or a camera's number, not {type(frames).__name__}")
+    return GivenFrames(frames, threaded=bool(drop))
+
+
+def _camera(number: int, bands: Sequence[str]) -> FrameSource:
+    from .opencv_frames import VideoFrames, camera_capture
+
+    return VideoFrames(f"camera {number}", lambda: camera_capture(number), bands, live=True)
+
+
+def _open_name(name: str, bands: Sequence[str]) -> FrameSource:
+    from .opencv_frames import ImageFiles, VideoFrames, capture
+
+    number, path = camera_of(name), Path(name)
+    if number is not None:
+        return _camera(number, bands)
+    if is_url(name):
+        return VideoFrames(shown(name), lambda: capture(name), bands, live=is_live(name))
+    if path.is_dir():
+        found = [inside for inside in path.iterdir() if inside.suffix.lower() in IMAGE_SUFFIXES]
+    elif path.exists():
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            return VideoFrames(name, lambda: capture(name), bands, live=False)
+        found = [path]
+    elif glob.has_magic(name):
+        found = [Path(match) for match in glob.glob(name)]  # noqa: PTH207 -- the pattern may begin at the root
+    else:
+        raise VideoError(f"{name} does not exist; check the path")
+    if not found:
+        raise VideoError(f"{name} holds no image; give files that end in {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return ImageFiles(name, sorted(found, key=_as_people_count), bands)
+
+
+def _as_people_count(path: Path) -> list[tuple[int, str]]:
+    """Sort frame2 before frame10."""
+    parts: Iterator[str] = iter(re.split(r"(\d+)", str(path)))
+    return [(int(part), part) if part.isdecimal() else (-1, part) for part in parts]

@@ -1,0 +1,110 @@
+"""`kda-train distill`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any
+
+from ..distillation.config import ALIGNMENTS, BALANCES, DINOV2_B, DINOV2_L, DOORS, METHODS, DistillConfig
+from .options import add_data, add_machine, input_contract
+
+
+def add_commands(commands: Any) -> None:
+    """Add the command to the parser's."""
+    distill = commands.add_parser("distill", help="let a frozen vision model teach the backbone (phase 1)")
+    add_data(distill)
+    add = distill.add_argument
+    add(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for distilled.pt, last.pt and the log",
+    )
+    add("--resume", action="store_true", help="go on from last.pt in the folder")
+    add("--variant", default="base", help="nano, tiny, base (the paper's), large, xlarge or huge")
+    add(
+        "--teacher",
+        default=DINOV2_L,
+        metavar="NAME",
+        help="of timm, or `student`; default: %(default)s",
+    )
+    add("--teacher-weights", default="", metavar="FILE", help="its state dict; default: fetched by name")
+    add("--teacher-px", type=int, default=0, help="enlarge crops to this side for the teacher; default: --crop-px")
+    add("--method", choices=METHODS, default="kda", help="kda: with a discriminator; kd: without")
+    add("--discriminator", default=DINOV2_B, metavar="NAME", help="its frozen eyes; default: %(default)s")
+    add("--discriminator-weights", default="", metavar="FILE", help="its state dict; default: fetched by name")
+    add("--doors", choices=DOORS, default="shared", help="of the discriminator: one for both, or one a role")
+    add("--pseudo-px", type=int, default=0, help="side of the image that it is shown; default: --crop-px")
+    add("--weights", type=float, nargs=2, default=(0.6, 0.4), metavar=("KL", "MSE"), help="of the two losses")
+    add(
+        "--loss-weights",
+        choices=BALANCES,
+        default="fixed",
+        help="adaptive: --weights of the gradients",
+    )
+    add("--align", choices=ALIGNMENTS, default="last", help="stages: intermediate maps teach as well")
+    add("--temperature", type=float, default=5.0)
+    add("--epochs", type=int, default=200)
+    add("--batch", type=int, default=8, help="over all processes")
+    add("--crop-px", type=int, default=224, help="side of the crops, a multiple of 32")
+    for name, default in (("student", (5e-5, 5e-8)), ("discriminator", (5e-6, 5e-9))):
+        text = f"learning rates of the {name}; default: the paper's, {default[0]:g} to {default[1]:g}"
+        add(f"--{name}-rate", type=float, nargs=2, default=default, metavar=("FIRST", "LAST"), help=text)
+    add("--warmup-epochs", type=int, default=0)
+    add("--weight-decay", type=float, default=0.01)
+    add("--clip-norm", type=float, default=0.0, help="largest gradient norm of the student; 0: not limited")
+    add("--scale", type=float, nargs=2, default=(0.75, 1.5), metavar=("LOW", "HIGH"), help="random magnification")
+    add("--colour", type=float, default=0.4, help="strength of the colour jitter, 0 to 1")
+    add("--views", type=int, default=0, help="crops an image that come again, epoch by epoch; 0: always new ones")
+    add("--cache", type=Path, metavar="DIR", help="keep the teacher's features there; needs --views")
+    add_machine(distill)
+    distill.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace, command: str) -> None:
+    """Distil as the options say."""
+    from ..data.augmentation import Augmentation
+    from ..data.unlabelled import load_images
+    from ..distillation.distill import distill
+    from .progress_bar import ProgressBar
+
+    del command
+    config = DistillConfig(
+        variant=options.variant,
+        teacher=options.teacher,
+        teacher_weights=options.teacher_weights,
+        teacher_px=options.teacher_px,
+        method=options.method,
+        discriminator=options.discriminator,
+        discriminator_weights=options.discriminator_weights,
+        doors=options.doors,
+        pseudo_px=options.pseudo_px,
+        weights=tuple(options.weights),
+        balance=options.loss_weights,
+        align=options.align,
+        temperature=options.temperature,
+        epochs=options.epochs,
+        batch=options.batch,
+        crop_px=options.crop_px,
+        student_rate=tuple(options.student_rate),
+        discriminator_rate=tuple(options.discriminator_rate),
+        warmup_epochs=options.warmup_epochs,
+        weight_decay=options.weight_decay,
+        clip_norm=options.clip_norm,
+        views=options.views,
+        recompute=options.recompute,
+        augmentation=Augmentation(scale=tuple(options.scale), colour=options.colour),
+        seed=options.seed,
+        precision=options.precision,
+        device=options.device,
+        workers=options.workers,
+        threads=options.threads,
+    )
+    data = load_images(options.data, seed=options.seed, root=options.data_root, input_contract=input_contract(options))
+    logging.info("%d images", len(data.samples["train"]))
+    with ProgressBar() as progress:
+        path = distill(config, data, options.out, resume=options.resume, cache=options.cache, progress=progress)
+    print(path)

@@ -1,0 +1,64 @@
+"""Options that several commands share, and what is made of them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from kda_edge.errors import UsageError
+from kda_edge.manifest import PIXEL_TYPES, InputContract
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where the imagery is and what it is."""
+    parser.add_argument("--data", type=Path, required=True, metavar="DATA", help="TOML file or folder")
+    parser.add_argument(
+        "--data-root", type=Path, metavar="DIR", help="where a TOML file's sources lie; default: beside it"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of random splits and of training")
+    parser.add_argument("--pixel-type", choices=PIXEL_TYPES, help="of a folder's imagery; default uint8")
+    parser.add_argument("--value-range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="of a folder's imagery")
+    parser.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="of a folder's imagery")
+    parser.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="of a folder's imagery")
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what computes."""
+    add = parser.add_argument
+    add("--precision", choices=("auto", "fp32", "bf16"), default="auto")
+    add("--device", default="auto")
+    add("--workers", type=int, default=2, help="processes that prepare crops")
+    add("--threads", type=int, default=0, help="CPU threads of the network; 0: PyTorch's choice")
+    add("--recompute", action="store_true", help="gradient checkpointing: less memory, more time, the same weights")
+
+
+def input_contract(options: argparse.Namespace) -> InputContract | None:
+    """Return what the options declare of a folder's imagery; None: nothing.
+
+    Raises:
+        UsageError: a data type without its range.
+    """
+    declared = {
+        "pixel_type": options.pixel_type,
+        "value_range": options.value_range and tuple(options.value_range),
+        "mean": options.mean and tuple(options.mean),
+        "std": options.std and tuple(options.std),
+    }
+    given = {name: value for name, value in declared.items() if value is not None}
+    if given.get("pixel_type", "uint8") != "uint8" and "value_range" not in given:
+        raise UsageError(f"--pixel-type {given['pixel_type']} needs --value-range LOW HIGH: what the imagery can hold")
+    return InputContract(**given) if given else None
+
+
+def load_labelled(options: argparse.Namespace, *, statistics: bool = False) -> Any:
+    """Return the data set of the options, checked; see `load_data`."""
+    from ..data.data_file import load_data
+
+    return load_data(
+        options.data,
+        seed=options.seed,
+        root=options.data_root,
+        input_contract=input_contract(options),
+        need_statistics=not statistics,
+    )

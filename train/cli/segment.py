@@ -1,0 +1,105 @@
+"""`kda-train segment`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any, Final
+
+from .options import add_data, add_machine, load_labelled
+
+FRESH_BACKBONE_RATE: Final = 1e-4  # below, a note is printed; the bundled student's is 8e-4
+
+
+def add_commands(commands: Any) -> None:
+    """Add the command to the parser's."""
+    segment = commands.add_parser("segment", help="learn to segment from images and masks (phase 2)")
+    add_data(segment)
+    add = segment.add_argument
+    add("--out", type=Path, required=True, metavar="DIR", help="folder for best.pt, last.pt and the TensorBoard log")
+    add("--resume", action="store_true", help="go on from last.pt in the folder")
+    add(
+        "--variant",
+        help="nano, tiny, base (the paper's), large, xlarge or huge; base+unet: another head; deeplabv3plus: a peer; "
+        "default: that of --backbone or --init, else base",
+    )
+    add("--backbone", default="", metavar="FILE", help="distilled.pt of kda-train distill, for the encoder")
+    add("--init", default="", metavar="CKPT", help="start from this checkpoint instead of fresh weights")
+    add("--encoder-weights", default="", metavar="FILE", help="of a peer's encoder: a state dict, or imagenet")
+    add("--epochs", type=int, default=200)
+    add("--batch", type=int, default=16)
+    add("--crop-px", type=int, default=512, help="side of the training crops, a multiple of 32")
+    add("--finish-px", type=int, help="side of the crops in the last --finish-epochs, and of the tiles in use")
+    add("--finish-epochs", type=int, default=0)
+    for name, default in (("backbone", (5e-6, 5e-9)), ("decoder", (5e-4, 5e-6))):
+        text = f"learning rates of the {name}; default: the paper's, {default[0]:g} to {default[1]:g}"
+        add(f"--{name}-rate", type=float, nargs=2, default=default, metavar=("FIRST", "LAST"), help=text)
+    add("--warmup-epochs", type=int, default=0)
+    add("--weight-decay", type=float, default=0.01)
+    add("--clip-norm", type=float, default=0.0, help="largest gradient norm; 0: not limited")
+    add("--average", type=float, default=0.0, metavar="DECAY", help="average the weights, e.g. 0.999; 0: don't")
+    add("--evaluate-every", type=int, default=1, metavar="N", help="judge every N-th epoch on the val groups")
+    add("--loss", type=float, nargs=3, default=(0.4, 0.6, 0.0), metavar=("CE", "FOCAL", "DICE"))
+    add("--scale", type=float, nargs=2, default=(0.75, 1.5), metavar=("LOW", "HIGH"), help="random magnification")
+    add("--colour", type=float, default=0.4, help="strength of the colour jitter, 0 to 1")
+    add_machine(segment)
+    segment.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace, command: str) -> None:
+    """Train as the options say."""
+    from ..data.augmentation import Augmentation
+    from ..segmentation.config import SegmentConfig
+    from ..segmentation.losses import LossWeights
+    from ..segmentation.segment import segment
+    from .progress_bar import ProgressBar
+
+    fresh = not options.init and not options.backbone and not options.encoder_weights
+    if fresh and options.backbone_rate[0] < FRESH_BACKBONE_RATE:
+        logging.warning(
+            "a backbone with fresh weights learns little at a rate of %g, which the paper gives for a distilled one; "
+            "consider --backbone-rate 5e-4 5e-6 --clip-norm 1, or start from --backbone or --init",
+            options.backbone_rate[0],
+        )
+    config = SegmentConfig(
+        variant=options.variant or _variant(options),
+        init=options.init,
+        backbone=options.backbone,
+        encoder_weights=options.encoder_weights,
+        epochs=options.epochs,
+        batch=options.batch,
+        crop_px=options.crop_px,
+        finish_px=options.finish_px or options.crop_px,
+        finish_epochs=options.finish_epochs,
+        backbone_rate=tuple(options.backbone_rate),
+        decoder_rate=tuple(options.decoder_rate),
+        warmup_epochs=options.warmup_epochs,
+        weight_decay=options.weight_decay,
+        clip_norm=options.clip_norm,
+        average=options.average,
+        loss=LossWeights(*options.loss),
+        evaluate_every=options.evaluate_every,
+        recompute=options.recompute,
+        augmentation=Augmentation(scale=tuple(options.scale), colour=options.colour),
+        seed=options.seed,
+        precision=options.precision,
+        device=options.device,
+        workers=options.workers,
+        threads=options.threads,
+    )
+    data = load_labelled(options)
+    logging.info("%s", {split: len(samples) for split, samples in data.samples.items()})
+    with ProgressBar() as progress:
+        best = segment(config, data, options.out, command=command, resume=options.resume, progress=progress)
+    print(best)
+
+
+def _variant(options: argparse.Namespace) -> str:
+    from kda_edge.networks.checkpoint import read_checkpoint
+
+    from ..loops.backbone_files import read_backbone
+
+    if options.init:
+        return read_checkpoint(options.init).student.variant
+    return read_backbone(Path(options.backbone)).variant if options.backbone else "base"

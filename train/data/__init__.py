@@ -1,0 +1,1 @@
+"""Training imagery: declared, paired, split, checked, and cut into crops."""

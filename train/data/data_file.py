@@ -1,0 +1,171 @@
+"""Where training imagery lies, how it is split, and that it is what was declared: all checked before training.
+
+A data set is described by a TOML file, or is a folder in one of two layouts:
+
+- `images/` and `masks/` (and, if there is one, `valid/`), paired by file name without ending;
+- the CAS layout: one folder a region, each with `img/` and `mask/`.
+
+See docs/data.md for the TOML file.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rasterio.windows import Window
+
+from kda_edge.errors import DataError, ManifestError
+from kda_edge.manifest import InputContract, from_plain
+
+from .image_files import read_facts, read_mask, require_declared
+from .pairing import find_samples, split_samples
+from .sources import SPLITS, Sample, Source
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+STRIP_PX: Final = 2048  # rows of a mask that are checked at a time
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """All samples of a training run.
+
+    Attributes:
+        input: the declared pixels; mean and std are those of the network's normalisation.
+        samples: by split.
+    """
+
+    input: InputContract
+    samples: dict[str, tuple[Sample, ...]]
+
+    def groups(self, split: str) -> list[str]:
+        """Return the groups of a split as `source/group`, sorted."""
+        return sorted({f"{sample.source.name}/{sample.group}" for sample in self.samples[split]})
+
+
+def load_data(
+    path: Path,
+    *,
+    seed: int,
+    root: Path | None = None,
+    input_contract: InputContract | None = None,
+    need_statistics: bool = True,
+) -> DataSet:
+    """Read a data file or folder, pair and split its images, and check every one of them.
+
+    Sources without masks give no samples: they are for phase 1 (`kda_edge.train.data.unlabelled`).
+
+    Args:
+        path: a TOML file, or a folder in a known layout, split 8:1:1 at random.
+        seed: of random splits.
+        root: folder that the roots of a TOML file's sources are relative to; None: the file's own folder.
+        input_contract: what the imagery of a folder is; a TOML file declares it itself.
+        need_statistics: whether imagery other than 8-bit must come with its own mean and std.
+
+    Raises:
+        DataError: whatever does not fit; the file is named.
+    """
+    path = path.resolve()
+    contract, sources, base = declared_sources(path, root, input_contract)
+    if need_statistics:
+        require_statistics(contract, path)
+    samples: dict[str, list[Sample]] = {split: [] for split in SPLITS}
+    for source in sources:
+        if not source.masks:
+            continue
+        for split, found in split_samples(source, find_samples(source, base / source.root), seed).items():
+            samples[split].extend(found)
+    for split in SPLITS:
+        for sample in samples[split]:
+            check_sample(sample, contract)
+    return DataSet(contract, {split: tuple(found) for split, found in samples.items()})
+
+
+def declared_sources(
+    path: Path, root: Path | None, input_contract: InputContract | None
+) -> tuple[InputContract, tuple[Source, ...], Path]:
+    """Return the declared pixels, the sources, and the folder that their roots are relative to.
+
+    Raises:
+        DataError: neither a data file nor a folder in a known layout, or imagery that is declared twice.
+    """
+    if path.is_dir():
+        source = source_from_folder(path)
+        if source is None:
+            raise DataError(
+                f"{path} has neither images/ and masks/ nor regions with img/ and mask/; describe it in a TOML file"
+            )
+        return input_contract or InputContract(), (source,), path.parent
+    if input_contract is not None:
+        raise DataError(f"{path} declares its imagery itself under [input]; leave --pixel-type and --value-range out")
+    contract, sources = _parse(path)
+    return contract, sources, root or path.parent
+
+
+def require_statistics(contract: InputContract, path: Path) -> None:
+    """Raise `DataError` where imagery other than 8-bit comes without its own mean and std."""
+    if contract.pixel_type != "uint8" and contract.mean == InputContract().mean:
+        raise DataError(
+            f"imagery of type {contract.pixel_type} needs its own mean and std; "
+            f"measure them with: kda-train statistics --data {path}"
+        )
+
+
+def check_sample(sample: Sample, contract: InputContract) -> None:
+    """Raise `DataError` unless image, mask and valid mask agree with each other and with the declaration."""
+    facts = read_facts(sample.image)
+    require_declared(facts, sample.image, contract, sample.source.bands)
+    for other in (sample.mask, sample.valid):
+        if other is None:
+            continue
+        size = read_facts(other)
+        if (size.height_px, size.width_px) != (facts.height_px, facts.width_px):
+            raise DataError(
+                f"{sample.image} is {facts.width_px} x {facts.height_px} px and {other} is "
+                f"{size.width_px} x {size.height_px} px; they must be equal"
+            )
+    if sample.mask is None:
+        return
+    for row in range(0, facts.height_px, STRIP_PX):
+        strip = Window(0, row, facts.width_px, min(STRIP_PX, facts.height_px - row))
+        read_mask(sample.mask, sample.source.mask_rule, strip)
+
+
+def source_from_folder(path: Path) -> Source | None:
+    """Return the source that a folder with images and masks is, or None where it has neither of the two layouts."""
+    if (path / "images").is_dir() and (path / "masks").is_dir():
+        return Source(path.name, path.name, valid="valid" if (path / "valid").is_dir() else "")
+    if any((region / "img").is_dir() and (region / "mask").is_dir() for region in path.iterdir() if region.is_dir()):
+        return Source(path.name, path.name, layout="cas", mask_landslide=())
+    return None
+
+
+def _parse(path: Path) -> tuple[InputContract, tuple[Source, ...]]:
+    if not path.is_file():
+        raise DataError(f"there is no data file or folder {path}")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not TOML: {error}") from error
+    unknown = sorted(set(content) - {"input", "source"})
+    if unknown or not content.get("source"):
+        raise DataError(
+            f"{path} must hold [input] and [[source]] tables" + (f", not {unknown[0]!r}" if unknown else "")
+        )
+    try:
+        contract = from_plain(InputContract, content.get("input", {}), where="input")
+        sources = tuple(
+            from_plain(Source, plain, where=f"source {i}") for i, plain in enumerate(content["source"], start=1)
+        )
+    except ManifestError as error:
+        raise DataError(f"{path}: {error}") from error
+    names = [source.name for source in sources]
+    if len(set(names)) != len(names):
+        raise DataError(f"{path}: two sources have the same name")
+    return contract, sources

@@ -1,0 +1,134 @@
+"""Imagery without labels, for phase 1: any folder of images or scenes, one scene, or the train split of labelled data.
+
+What is held out must never be seen, not even without its labels: the figures on it would be too good.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import NoReturn
+
+from kda_edge.errors import DataError
+from kda_edge.manifest import InputContract
+
+from .crops import CACHED_IMAGE_PX
+from .data_file import DataSet, check_sample, declared_sources, require_statistics, source_from_folder
+from .image_files import read_facts
+from .pairing import ENDINGS, find_samples, split_samples
+from .sources import Sample, Source
+
+
+def load_images(
+    path: Path,
+    *,
+    seed: int,
+    root: Path | None = None,
+    input_contract: InputContract | None = None,
+    need_statistics: bool = True,
+) -> DataSet:
+    """Find the images that phase 1 may see, and check the header of every one of them.
+
+    Args:
+        path: labelled data as `load_data` takes it, of which only the train split is used, without its masks; or any
+            other folder, searched to any depth; or one image.
+        seed: of random splits. Phase 2 must have the same, or it is judged on images that phase 1 saw.
+        root: folder that the roots of a TOML file's sources are relative to; None: the file's own folder.
+        input_contract: what the imagery is; a TOML file declares it itself.
+        need_statistics: whether imagery other than 8-bit must come with its own mean and std.
+
+    Returns:
+        Samples without masks, all in `train`; the large ones are scenes, whatever their source says.
+
+    Raises:
+        DataError: no images, an image that is not as declared, or one that is held out; the file is named.
+        OSError: a folder that can't be read; it is named.
+    """
+    path = path.resolve()
+    if (path.is_file() and path.suffix.lower() in ENDINGS) or (path.is_dir() and source_from_folder(path) is None):
+        contract = input_contract or InputContract()
+        sources: tuple[Source, ...] = (Source(path.stem, path.name, images="", masks=""),)
+        base = path.parent
+    else:
+        contract, sources, base = declared_sources(path, root, input_contract)
+    if need_statistics:
+        require_statistics(contract, path)
+    samples: list[Sample] = []
+    held_out: dict[Path, str] = {}
+    for source in sources:
+        if not source.masks:
+            samples.extend(_find_images(source, base / source.root / source.images))
+            continue
+        splits = split_samples(source, find_samples(source, base / source.root), seed)
+        samples.extend(dataclasses.replace(sample, mask=None) for sample in splits["train"])
+        held_out.update({sample.image.resolve(): source.name for sample in splits["val"] + splits["test"]})
+    if not samples:
+        raise DataError(f"{path} has no images in its train split; name groups or fractions for it in the data file")
+    for sample in samples:
+        check_sample(sample, contract)
+        # A labelled source divides its own images; a source without masks knows nothing of the others' splits.
+        if not sample.source.masks and sample.image.resolve() in held_out:
+            raise DataError(
+                f"{sample.image} is held out by source {held_out[sample.image.resolve()]} and lies in source "
+                f"{sample.source.name}, which has no masks; move it elsewhere, or leave one of the sources out"
+            )
+    return DataSet(contract, {"train": tuple(map(_as_scene_if_large, samples)), "val": (), "test": ()})
+
+
+def _as_scene_if_large(sample: Sample) -> Sample:
+    if sample.height_px * sample.width_px <= CACHED_IMAGE_PX:
+        return sample
+    return dataclasses.replace(sample, source=dataclasses.replace(sample.source, layout="scenes"))
+
+
+def _find_images(source: Source, place: Path) -> list[Sample]:
+    """Return the images of a source without masks.
+
+    The group is the folder of an image below `place`, or `unlabelled` where it lies in `place` itself.
+    """
+    samples = []
+    for image in _images_below(place):
+        facts = read_facts(image)
+        inside = "" if image == place else image.parent.relative_to(place).as_posix()
+        samples.append(
+            Sample(
+                source=source,
+                group=inside if inside not in ("", ".") else "unlabelled",
+                image=image,
+                mask=None,
+                valid=None,
+                window_ltrb=(0, 0, facts.width_px, facts.height_px),
+            )
+        )
+    return samples
+
+
+def _images_below(place: Path) -> list[Path]:
+    """Return all images in a folder and the folders below, sorted; links are followed, hidden names skipped."""
+    if place.is_file():
+        return [place]
+    if not place.is_dir():
+        raise DataError(f"there is no folder or image {place}")
+    found: list[Path] = []
+    seen: set[Path] = set()  # links may lead in circles
+    for name, folders, files in os.walk(place, followlinks=True, onerror=_raise):
+        here = Path(name)
+        if here.resolve() in seen:
+            folders.clear()
+            continue
+        seen.add(here.resolve())
+        if {"images", "masks"} <= set(folders) or {"img", "mask"} <= set(folders):
+            raise DataError(
+                f"{here} holds labelled images, and which of them are held out is unknown here; "
+                "describe it in a TOML file, or give its folder of images alone if all of them may be seen"
+            )
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        found.extend(here / f for f in files if Path(f).suffix.lower() in ENDINGS and not f.startswith("."))
+    if not found:
+        raise DataError(f"{place} holds no images ({', '.join(ENDINGS)})")
+    return sorted(found)
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error

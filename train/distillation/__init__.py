@@ -1,0 +1,1 @@
+"""Phase 1: a frozen vision model teaches the backbone; no labels."""

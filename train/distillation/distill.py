@@ -1,0 +1,161 @@
+"""Phase 1: a frozen vision model teaches the student's backbone, with or without a discriminator. No labels.
+
+Source: KDA, doi 10.1109/LGRS.2025.3597685, section II-A and III-A; its settings are the defaults of `DistillConfig`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kda_edge.errors import TrainingError, UsageError
+from kda_edge.networks.checkpoint import write_content
+
+from ..data.batches import batches_of, loaded
+from ..data.crops import Crops
+from ..data.data_file import DataSet
+from ..loops.backbone_files import Backbone, write_backbone
+from ..loops.metric_reports import log_writer
+from ..loops.parallel import mean_everywhere, open_fabric, share_of
+from ..loops.run_state import run_of, settings_of
+from .adversarial_step import FIGURES, Game
+from .config import DistillConfig
+from .feature_cache import FeatureCache
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+LOGGER: Final = logging.getLogger(__name__)
+WON: Final = 0.95  # a distance above which the discriminator leaves the student hardly a gradient; unmeasured choice
+
+
+def distill(
+    config: DistillConfig,
+    data: DataSet,
+    out: Path,
+    *,
+    resume: bool = False,
+    cache: Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Path:
+    """Distil a backbone and return its file, `distilled.pt`.
+
+    After each epoch `out` holds `distilled.pt` (the backbone) and `last.pt` (the state to resume from), both written
+    atomically; a run that diverges or is killed leaves those of the epoch before. The TensorBoard log lies beside them.
+
+    Args:
+        config: settings.
+        data: imagery in `train`; labels are not read.
+        out: folder, made if missing.
+        resume: go on from `last.pt`.
+        cache: folder for the teacher's features; needs `config.views`.
+        progress: called with a label, steps done and steps in all.
+
+    Raises:
+        TrainingError: nothing to learn from, a run in the way, a run or cache that doesn't fit, weights that can't be
+            had, or a loss that is not finite.
+        UsageError: settings that contradict each other.
+    """
+    samples = data.samples["train"]
+    if not samples:
+        raise TrainingError("there are no images to learn from; name groups for the train split in the data file")
+    if cache is not None and not config.views:
+        raise UsageError("a cache needs crops that come again; set --views 1 or more")
+    settings = settings_of(config, data)
+    last = out / "last.pt"
+    if last.exists() and not resume:
+        raise TrainingError(f"{last} exists; go on with --resume, or choose another folder with --out")
+    fabric = open_fabric(config.device, config.precision)
+    if config.batch % fabric.world_size:
+        raise UsageError(f"a batch of {config.batch} can't be shared by {fabric.world_size} processes")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    game = Game(config, data.input, fabric)
+    crops = Crops(samples, data.input, config.augmentation, crop_px=config.crop_px, seed=config.seed)
+    crops.preload()
+    if len(crops) < config.batch:
+        raise TrainingError(f"{len(crops)} crops don't fill a batch of {config.batch}; lower --batch or add images")
+    steps_an_epoch = len(crops) // config.batch
+    first_epoch, step = 0, 0
+    if resume and last.exists():
+        state = run_of(last, settings)
+        game.restore(state)
+        first_epoch, step = state["epochs_done"], state["step"]
+        LOGGER.info("resuming after %d of %d epochs", first_epoch, config.epochs)
+    if cache is not None:
+        computed = f"{config.align} {game.teacher.input_px(config.crop_px)} px {fabric.strategy.precision.precision}"
+        key = f"{game.teacher.digest()} {computed}"
+        game.cache = FeatureCache(cache, teacher=key, shapes=game.shapes, slots=len(crops) * config.views)
+    summary = f"{config.method} from {game.teacher.name}, {len(samples)} images without labels"
+
+    if fabric.is_global_zero:
+        out.mkdir(parents=True, exist_ok=True)
+    with log_writer(out, first_epoch) if fabric.is_global_zero else nullcontext() as writer:
+        for epoch in range(first_epoch, config.epochs):
+            started = time.monotonic()
+            torch.manual_seed(config.seed * 100_003 + epoch)  # stochastic depth, as a function of the epoch
+            view = epoch % config.views if config.views else epoch
+            crops.epoch = view
+            order = [int(i) for i in np.random.default_rng([config.seed, epoch]).permutation(len(crops))]
+            batches = [share_of(one, fabric) for one in batches_of(order, config.batch, whole_only=True)]
+            sums = np.zeros(len(FIGURES))
+            for done, (image, items) in enumerate(_shown(crops, batches, config, fabric), start=1):
+                game.set_rates(step, steps_an_epoch)
+                figures = game.play(image, [view * len(crops) + item for item in items])
+                if not all(map(math.isfinite, figures)):
+                    raise TrainingError(_diverged(last, epoch))
+                sums += np.asarray(figures)
+                step += 1
+                if progress is not None and fabric.is_global_zero:
+                    progress(f"epoch {epoch + 1}/{config.epochs}", done, steps_an_epoch)
+            means = dict(zip(FIGURES, mean_everywhere(fabric, list(sums / steps_an_epoch)), strict=True))
+            if writer is not None:
+                for name, value in means.items():
+                    writer.add_scalar(f"distill/{name}", value, epoch + 1)
+                writer.flush()
+                write_backbone(
+                    out / "distilled.pt", Backbone(config.variant, game.encoder_state(), data.input, summary)
+                )
+                run = {**game.state(), "epochs_done": epoch + 1, "step": step, "settings": settings}
+                write_content(last, {"format": "kda-edge distillation", "run": run})
+                _report(epoch, config, means, time.monotonic() - started)
+            fabric.barrier()
+    return out / "distilled.pt"
+
+
+def _shown(
+    crops: Crops, batches: list[list[int]], config: DistillConfig, fabric: Fabric
+) -> Iterator[tuple[Tensor, list[int]]]:
+    loader = loaded(crops, batches, workers=config.workers, pinned=fabric.device.type == "cuda")
+    for (image, _), items in zip(loader, batches, strict=True):
+        yield image.to(fabric.device, non_blocking=True), items
+
+
+def _report(epoch: int, config: DistillConfig, means: dict[str, float], seconds: float) -> None:
+    scores = f", scores {means['score_teacher']:.3f} / {means['score_student']:.3f}" if config.method == "kda" else ""
+    LOGGER.info(
+        "epoch %d/%d: divergence %.4f%s, feature variance %.3g / %.3g (teacher / student), %.1f s",
+        *(epoch + 1, config.epochs, means["divergence"], scores, means["variance_teacher"], means["variance_student"]),
+        seconds,
+    )
+    if means["distance"] > WON:
+        LOGGER.warning(
+            "the discriminator tells the two apart every time: its gradient fades; lower --discriminator-rate"
+        )
+
+
+def _diverged(last: Path, epoch: int) -> str:
+    kept = f"{last} and distilled.pt hold epoch {epoch}" if last.exists() else "no epoch was finished"
+    return (
+        f"a loss or gradient is no longer finite in epoch {epoch + 1} ({kept}); "
+        "lower --student-rate, set --clip-norm 1, or distil with --precision fp32"
+    )

@@ -1,0 +1,1 @@
+"""Figures for people: heat maps and masks of several models side by side."""

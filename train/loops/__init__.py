@@ -1,0 +1,1 @@
+"""What both phases' loops share: state to resume, processes, rates, reports."""

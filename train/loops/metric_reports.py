@@ -1,0 +1,66 @@
+"""Metrics as a table for people, as JSON for machines, and as a TensorBoard log."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kda_edge.errors import MissingDependency, UsageError
+from kda_edge.metrics import ConfusionCounts
+from kda_edge.networks.checkpoint import read_content, write_content
+
+COLUMNS = ("iou", "precision", "recall", "f1", "mean_iou", "overall_accuracy")
+HEADINGS = ("IoU", "precision", "recall", "F1", "mIoU", "OA")
+
+
+def table(counts: Mapping[str, ConfusionCounts]) -> str:
+    """Return a Markdown table, a row a group; IoU, precision, recall and F1 are those of landslide."""
+    lines = ["| group | " + " | ".join(HEADINGS) + " |", "|---|" + "---:|" * len(HEADINGS)]
+    for name, value in counts.items():
+        metrics = value.as_dict()
+        cells = [f"{metrics.get(column, math.nan):.3f}".replace("nan", "-") for column in COLUMNS]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def record_metrics(path: Path, threshold: float, measured: Mapping[str, dict[str, float]]) -> None:
+    """Write a threshold and the metrics at it into a checkpoint, atomically; its weights and all else stay.
+
+    Raises:
+        UsageError: a published state dict, which has no record.
+    """
+    content = dict(read_content(path))
+    record = content.get("training")
+    if not isinstance(record, dict):
+        raise UsageError(f"{path.name} is a bare state dict and has no training record; leave --record out")
+    content["threshold"] = float(threshold)
+    content["training"] = {**record, "metrics": {**record["metrics"], **measured}}
+    write_content(path, content)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON atomically."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def log_writer(out: Path, first_epoch: int) -> Any:
+    """Return a TensorBoard writer for a run's folder; what a killed run logged after `first_epoch` is dropped.
+
+    Raises:
+        MissingDependency: tensorboard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError as error:
+        raise MissingDependency("tensorboard", extra="train") from error
+    return SummaryWriter(log_dir=str(out), purge_step=first_epoch + 1 if first_epoch else None)
