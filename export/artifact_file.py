@@ -12,7 +12,7 @@ import onnx
 
 from kda_edge.errors import OutputError
 from kda_edge.manifest import METADATA_KEY, Manifest
-from kda_edge.runtime.outputs.output_files import flush
+from kda_edge.whole_files import flush
 
 
 def bytes_from_graph(graph: onnx.ModelProto, manifest: Manifest) -> bytes:

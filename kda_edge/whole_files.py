@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 from contextlib import suppress
@@ -38,3 +39,21 @@ def write_whole(path: Path, content: bytes) -> None:
 def why(error: OSError) -> str:
     """Return the reason of a failure, without the path that the message names anyway."""
     return error.strerror or str(error)
+
+
+def flush(path: Path) -> None:
+    """Have the system write out a file, or a folder's names: a full disk shows now, a power cut changes nothing."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def free_bytes_at(folder: Path) -> float:
+    """Return the free space of a folder's file system, bytes; infinite where the system does not say."""
+    try:
+        state = os.statvfs(folder)
+    except OSError:
+        return math.inf
+    return state.f_bavail * state.f_frsize if state.f_blocks else math.inf

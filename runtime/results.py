@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kda_edge.tiling.predict import TileFailure
+from kda_edge.tiling.tile_stream import TileFailure
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from kda_edge.errors import EngineError
 from kda_edge.manifest import Manifest
-from kda_edge.tiling.predict import Engine, Progress
+from kda_edge.tiling.predict import Progress
+from kda_edge.tiling.tile_answers import Engine
 
 from .engines.shared_engine import SharedEngine
 from .mapping.image_in_memory import predict_image

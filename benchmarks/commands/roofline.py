@@ -23,7 +23,7 @@ import numpy as np
 from kda_edge.errors import MissingDependency
 from kda_edge.runtime.engines.artifact import read_artifact
 from kda_edge.runtime.engines.engine_names import GPU_ENGINES
-from kda_edge.runtime.engines.int8_choice import example_tiles
+from kda_edge.runtime.engines.in_turns import example_tiles
 from kda_edge.runtime.engines.onnxruntime_engine import session_options
 from kda_edge.runtime.open_engine import OpenedEngine, open_engine
 

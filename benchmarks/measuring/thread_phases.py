@@ -11,7 +11,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Final
 
@@ -19,34 +18,19 @@ PERIOD_S: Final = 0.004  # a phase of a second is then known to about 2 %; costs
 WAIT: Final = "wait"
 OTHER: Final = "other"
 
-# By phase: modules of the core and the runtime. A module that is missing here counts as `other`, which a test bounds.
-MODULES: Final[Mapping[str, tuple[str, ...]]] = {
-    "read": ("scene", "readers", "gdal", "scene_digest", "scene_file", "source", "radiometry", "resample", "blocks"),
-    "prepare": ("tile_stream", "nodata", "tiles"),
-    "infer": (
-        *("engines", "shared_engine", "engine_onnxruntime", "engine_openvino", "engine_tensorrt", "tensorrt_run"),
-        *("cuda_bindings", "cuda_buffers", "cuda_pycuda"),
-    ),
-    "blend": ("blend", "predict", "answers", "mapping", "qa"),
-    "write": (
-        *("map_writer", "picture", "picture_cells", "legend", "place", "outputs", "whole_files", "assembly", "strips"),
-        *("journal", "framed_file"),
-    ),
-    "vectorise": (
-        "polygons",
-        "components",
-        "ground",
-        "ground_outlines",
-        "outlines",
-        "features",
-        "geojson",
-        "geopackage",
-    ),
+# By phase: packages and modules inside `kda_edge`; the longest name that a module begins with decides.
+PARTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "read": ("runtime.scenes", "runtime.geo", "tiling.pixels"),
+    "prepare": ("tiling.tile_stream", "tiling.fill_nodata", "tiling.tile_grid", "runtime.mapping.value_range"),
+    "infer": ("runtime.open_engine", "runtime.engines", "runtime.tensorrt", "runtime.hardware"),
+    "blend": ("tiling", "runtime.mapping", "runtime.map_format"),
+    "write": ("runtime.outputs", "runtime.runs", "whole_files"),
+    "vectorise": ("runtime.polygons",),
 }
-PHASES: Final = (*MODULES, OTHER, WAIT)
-_PHASE_OF: Final = {module: phase for phase, modules in MODULES.items() for module in modules}
-_WAITS: Final = {"threading", "queue", "_base"}  # `_base` is concurrent.futures'
-_ROOMS: Final = ("kda_edge", "runtime")
+PHASES: Final = (*PARTS, OTHER, WAIT)
+_PHASE_OF: Final = {f"kda_edge.{part}": phase for phase, parts in PARTS.items() for part in parts}
+_WAITS: Final = {"threading", "queue", "concurrent.futures._base"}
+_OURS: Final = ("kda_edge.train", "kda_edge.export", "kda_edge.benchmarks")  # which measure, and are not measured
 
 
 class PhaseSampler:
@@ -99,16 +83,25 @@ class PhaseSampler:
 
 def phase_of_frame(frame: FrameType) -> str | None:
     """Return the phase of a thread of the runtime by its innermost frame; None for a thread that is none of it."""
-    waits = Path(frame.f_code.co_filename).stem in _WAITS
+    waits = frame.f_globals.get("__name__") in _WAITS
     inside = False
     walk: FrameType | None = frame
     while walk is not None:
-        path = Path(walk.f_code.co_filename)
-        if path.parent.name in _ROOMS:
-            if path.stem in _PHASE_OF:
-                return WAIT if waits else _PHASE_OF[path.stem]
-            inside = True
+        name = str(walk.f_globals.get("__name__"))
+        phase = phase_of_module(name)
+        if phase is not None:
+            return WAIT if waits else phase
+        inside = inside or (name.startswith("kda_edge.") and not name.startswith(_OURS))
         walk = walk.f_back
     if not inside:
         return None
     return WAIT if waits else OTHER
+
+
+def phase_of_module(name: str) -> str | None:
+    """Return the phase of a module by its dotted name; None where none is named."""
+    while name:
+        if name in _PHASE_OF:
+            return _PHASE_OF[name]
+        name = name.rpartition(".")[0]
+    return None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kda_edge.manifest import Manifest
 from kda_edge.tiling.fill_nodata import fill_nodata, pad_to_tile
-from kda_edge.tiling.predict import Engine
+from kda_edge.tiling.tile_answers import Engine
 
 
 class TellsPhases(Protocol):

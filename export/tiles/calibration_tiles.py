@@ -27,7 +27,7 @@ import numpy as np
 from kda_edge.certificate import STRATA
 from kda_edge.errors import SceneError
 from kda_edge.manifest import InputContract
-from kda_edge.tiling.predict import Engine
+from kda_edge.tiling.tile_answers import Engine
 
 from ..config import CALIBRATION_TILES_MIN
 from .generated_tiles import Tile

@@ -18,7 +18,9 @@ from kda_edge.runtime.geo.gdal import GDAL_ERRORS, gdal_session, one_line, open_
 from kda_edge.runtime.mapping.image_in_memory import OVERLAP_SHARE
 from kda_edge.runtime.mapping.value_range import with_values_mapped
 from kda_edge.runtime.scenes.scene import open_scene
-from kda_edge.tiling.predict import ArraySource, Engine, predict
+from kda_edge.tiling.pixels import ArraySource
+from kda_edge.tiling.predict import predict
+from kda_edge.tiling.tile_answers import Engine
 from kda_edge.tiling.tile_grid import TileGrid
 
 from .imagery_tiles import RASTER_SUFFIXES, read_undamaged

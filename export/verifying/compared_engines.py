@@ -18,7 +18,7 @@ from kda_edge.networks.network import Network
 from kda_edge.runtime.engines.onnxruntime_engine import session_options
 from kda_edge.runtime.engines.openvino_engine import cpu_settings, load_openvino, reason_of
 from kda_edge.runtime.engines.openvino_requests import Requests
-from kda_edge.tiling.predict import Engine
+from kda_edge.tiling.tile_answers import Engine
 
 from ..graphs.to_onnx import raw_pixel_student
 from ..lint.rules import INPUT_NAME, OUTPUT_NAME

@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 import onnx
 
-from kda_edge.tiling.predict import Engine
+from kda_edge.tiling.tile_answers import Engine
 
 from ..graphs.graph_view import FLOAT, FLOAT16, GraphView
 from ..precision.half_rules import MOVEMENT

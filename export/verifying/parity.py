@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kda_edge.certificate import TileParity
 from kda_edge.errors import ParityError
-from kda_edge.tiling.predict import RANGE_SLACK, Engine
+from kda_edge.tiling.tile_answers import RANGE_SLACK, Engine
 
 from ..tiles.generated_tiles import Tile
 

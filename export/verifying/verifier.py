@@ -14,7 +14,7 @@ from kda_edge.artifact_bytes import graph_digest
 from kda_edge.certificate import Budget, Certificate, Labelled, Latency
 from kda_edge.errors import ExportError, NotFaster, ParityError
 from kda_edge.manifest import InputContract
-from kda_edge.tiling.predict import Engine
+from kda_edge.tiling.tile_answers import Engine
 
 from ..tiles.labelled_images import LabelledImage, counts_on, digests_of, labelled_images
 from .compared_engines import engine_from_graph

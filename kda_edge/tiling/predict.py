@@ -15,26 +15,10 @@ from numpy.typing import NDArray
 
 from kda_edge.errors import EngineError
 from kda_edge.tiling.blend import BandBlender, axis_weights
-from kda_edge.tiling.pixels import ArraySource, Pixels, Source
-from kda_edge.tiling.tile_answers import RANGE_SLACK, Answer, Engine, answers_of
+from kda_edge.tiling.pixels import ArraySource, Source
+from kda_edge.tiling.tile_answers import Answer, Engine, answers_of
 from kda_edge.tiling.tile_grid import TileGrid
 from kda_edge.tiling.tile_stream import Masks, Step, TileFailure, rows_of, tile_steps
-
-__all__ = [
-    "RANGE_SLACK",
-    "ArraySource",
-    "Band",
-    "Bands",
-    "Engine",
-    "Pixels",
-    "Progress",
-    "Source",
-    "TileFailure",
-    "counted",
-    "no_answer",
-    "predict",
-    "predict_array",
-]
 
 Progress: TypeAlias = Callable[[int, int], None]  # tiles done, tiles in all
 

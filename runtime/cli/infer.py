@@ -15,91 +15,28 @@ Example: kda-infer valley.tif -o maps --min-area 100
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from kda_edge import __version__
-from kda_edge.errors import Cancelled, KdaEdgeError, UsageError
+from kda_edge.errors import Cancelled, KdaEdgeError
 
 from ..engines.engine_names import ENGINES
+from .config import InferConfig, require_fitting
 from .merge import COMMAND as MERGE
 from .merge import merge
-from .report import EXIT_ERROR, PROGRAM, bar, complain, json_line, sentence, warnings_told
-from .values import POLYGONS, area, bands, count, memory, metres, number, pixels, seconds, shard
-from .videos import infer_videos, require_fitting, source
+from .report import EXIT_ERROR, PROGRAM, complain, warnings_told
+from .scenes import infer_scenes
+from .values import POLYGONS, area, bands, count, memory, metres, number, pixels, seconds, shard, source
+from .videos import infer_videos
 
 if TYPE_CHECKING:
-    from ..results import SceneResult, ShardResult
-    from ..segmenter import Segmenter
-    from .stop_signals import StopSignals
+    pass
 
 CUT_OFF: Final = "interrupted; the scene at work has no map; run the same command again to go on"
-
-
-@dataclass(frozen=True)
-class InferConfig:
-    """What the command line asks for.
-
-    Attributes:
-        scenes: to map, in this order.
-        videos: files, cameras' devices or addresses, instead of scenes.
-        model: `.onnx` file, or None for the bundled student.
-        out_dir: folder of the outputs, or None for beside each scene.
-        bands: 1-based numbers of the model's bands (red, green, blue), or None to ask the file.
-        value_range: least and largest value that a scene can hold, or None for the model's own pixels.
-        resample: metres a pixel to read a scene at, or `trained` for the nearest that the model learned from, or None.
-        any_gsd: map also pixels far finer or coarser than the model learned from.
-        min_area: smaller polygons are left out, m2.
-        overlap_px: least overlap of tiles, or None for the default.
-        as_json: one JSON line a scene instead of a sentence.
-        quiet: neither sentence nor progress bar.
-        engine: what runs the model, one of `kda_edge.runtime.engines.engine_names.ENGINES`.
-        threads: of an engine on the CPU, or 0 for as many as suit this process.
-        allow_unverified: map with a model whose certificate is missing, fails or is of another graph.
-        polygons: format of the polygons, one of `kda_edge.runtime.cli.values.POLYGONS`.
-        max_memory_bytes: most memory to take, or None.
-        strict: stop a scene at its first failed tile.
-        restart: forget what a run that was cut off has finished.
-        shard: number and count of the share of each scene that is wanted, or None for all of it.
-        every: look at each `every`-th frame of a video.
-        max_side_px: longest side to which frames are made smaller, or None for as they are.
-        seconds: of a video, from its start, or None for all.
-    """
-
-    scenes: tuple[Path, ...]
-    model: Path | None
-    out_dir: Path | None
-    bands: tuple[int, int, int] | None
-    value_range: tuple[float, float] | None
-    min_area: float
-    overlap_px: int | None
-    as_json: bool
-    quiet: bool
-    engine: str = "auto"
-    threads: int = 0
-    allow_unverified: bool = False
-    resample: Literal["trained"] | float | None = None
-    any_gsd: bool = False
-    polygons: str = "geojson"
-    max_memory_bytes: int | None = None
-    strict: bool = False
-    restart: bool = False
-    shard: tuple[int, int] | None = None
-    videos: tuple[str, ...] = ()
-    every: int = 1
-    max_side_px: int | None = None
-    seconds: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
-            raise UsageError("--value-range takes the least, then the largest value")
-        if self.shard is not None and (self.min_area or self.polygons != "geojson"):
-            raise UsageError("a shard has no polygons yet; give --min-area and --polygons to kda-infer merge")
 
 
 def parse(argv: Sequence[str] | None = None) -> InferConfig:
@@ -204,7 +141,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             if words[:1] == [MERGE]:  # a scene of that name is ./merge
                 return merge(words[1:], stop)
-            return infer(parse(words), stop)
+            config = parse(words)
+            require_fitting(config, parse(["plain.tif"]))
+            return infer_videos(config, stop) if config.videos else infer_scenes(config, stop)
         except Cancelled as error:
             complain(error)
             return stop.exit_code
@@ -216,63 +155,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # whoever read our lines has gone; say nothing more, at Python's exit either
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return EXIT_ERROR
-
-
-def infer(config: InferConfig, stop: StopSignals) -> int:
-    """Map each scene; an error in one does not keep the others from their maps. Return the exit code."""
-    require_fitting(config, parse(["plain.tif"]))
-    if config.videos:
-        return infer_videos(config, stop)
-
-    from ..outputs.output_files import require_no_clash
-    from ..segmenter import Segmenter
-
-    require_no_clash(config.scenes, config.out_dir)
-    code = 0
-    with Segmenter.open(
-        config.model, engine=config.engine, allow_unverified=config.allow_unverified, threads=config.threads
-    ) as segmenter:
-        for scene_path in config.scenes:
-            try:
-                result = _run(segmenter, scene_path, config, stop)
-            except KdaEdgeError as error:
-                if config.as_json and not config.quiet:
-                    print(json.dumps({"scene": str(scene_path), "error": str(error)}), flush=True)
-                if isinstance(error, Cancelled):
-                    raise
-                code = max(code, complain(error))
-                continue
-            if result.failed_tiles:
-                code = max(code, EXIT_ERROR)
-                print(f"{PROGRAM}: {scene_path}: {result.notes[0]}", file=sys.stderr)
-            if not config.quiet:
-                print(json_line(result) if config.as_json else sentence(result), flush=True)
-    return code
-
-
-def _run(segmenter: Segmenter, scene_path: Path, config: InferConfig, stop: StopSignals) -> SceneResult | ShardResult:
-    from ..runs.shards import Shard
-
-    show_bar = sys.stderr.isatty() and not config.quiet
-    try:
-        with stop.polled() as asked:
-            same: dict[str, Any] = {
-                "bands": config.bands,
-                "value_range": config.value_range,
-                "resample": config.resample,
-                "any_gsd": config.any_gsd,
-                "overlap_px": config.overlap_px,
-                "max_memory_bytes": config.max_memory_bytes,
-                "strict": config.strict,
-                "restart": config.restart,
-                "progress": bar(scene_path.name, sys.stderr) if show_bar else None,
-                "cancel": asked,
-            }
-            if config.shard is not None:
-                return segmenter.predict_shard(scene_path, Shard(*config.shard), config.out_dir, **same)
-            return segmenter.predict_scene(
-                scene_path, config.out_dir, min_area=config.min_area, polygons=config.polygons, **same
-            )
-    finally:
-        if show_bar:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)  # the bar leaves no trace

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from pathlib import Path
 from typing import Literal
 
 from kda_edge.errors import UsageError
@@ -93,3 +94,10 @@ def shard(text: str) -> tuple[int, int]:
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise argparse.ArgumentTypeError(f"{text!r} is no shard such as 2/7, the second of seven")
     return int(match[1]), int(match[2])
+
+
+def source(text: str) -> Path | str:
+    """Return a scene's path, or a video's name as it was typed."""
+    from ..streams.source_names import is_video
+
+    return text if is_video(text) else Path(text)

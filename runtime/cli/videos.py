@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import sys
 from datetime import datetime, timezone
 from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kda_edge import __version__
@@ -20,32 +18,10 @@ if TYPE_CHECKING:
     from ..segmenter import Segmenter
     from ..streams.stream_results import FrameResult
     from ..video.map_video import VideoPaths, VideoResult
-    from .infer import InferConfig
+    from .config import InferConfig
     from .stop_signals import StopSignals
 
-OF_VIDEO: Final = {"every", "max_side_px", "seconds"}  # options that scenes don't have
 SILENT: Final = {"OPENCV_LOG_LEVEL": "OFF", "OPENCV_FFMPEG_LOGLEVEL": "-8"}  # read when OpenCV is loaded
-OF_BOTH: Final = {"model", "out_dir", "overlap_px", "as_json", "quiet", "engine", "allow_unverified", "threads"}
-
-
-def require_fitting(config: InferConfig, plain: InferConfig) -> None:
-    """Make sure that each option that was given means something.
-
-    Args:
-        config: what was asked for.
-        plain: what is asked for without any option.
-
-    Raises:
-        UsageError: scenes and videos together, or an option of the one for the other.
-    """
-    if config.scenes and config.videos:
-        raise UsageError(f"scenes and videos are not mapped together; give {config.videos[0]} a command of its own")
-    for field in dataclasses.fields(config):
-        name, given = field.name, getattr(config, field.name) != getattr(plain, field.name)
-        if not given or name in OF_BOTH | {"scenes", "videos"} or (name in OF_VIDEO) == bool(config.videos):
-            continue
-        option = "--" + name.removesuffix("_px").removesuffix("_bytes").replace("_", "-")
-        raise UsageError(f"{option} means nothing for a {'video' if config.videos else 'scene'}; leave it out")
 
 
 def infer_videos(config: InferConfig, stop: StopSignals) -> int:
@@ -155,10 +131,3 @@ def json_line(result: VideoResult) -> str:
         "version": __version__,
     }
     return json.dumps(plain, allow_nan=False)
-
-
-def source(text: str) -> Path | str:
-    """Return a scene's path, or a video's name as it was typed."""
-    from ..streams.source_names import is_video
-
-    return text if is_video(text) else Path(text)

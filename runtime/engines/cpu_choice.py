@@ -7,17 +7,11 @@ so that they are timed in turns. A record that can't be kept costs that time at 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
-import os
-import secrets
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -26,14 +20,10 @@ from numpy.typing import NDArray
 from kda_edge.certificate import POINT, Budget
 from kda_edge.errors import EngineError
 from kda_edge.manifest import Manifest
-from kda_edge.tiling.predict import Engine
-from kda_edge.whole_files import PART, why
+from kda_edge.tiling.tile_answers import Engine
 
-from ..tensorrt.engine_cache import cache_folder
-from .int8_choice import as_used, in_turns, most_tiles
+from .in_turns import as_used, in_turns, most_tiles
 
-FOLDER: Final = "engine_choice"  # below the cache's folder
-FORMAT: Final = 1
 BFLOAT16: Final = Budget(max_abs=0.05, iou_points=0.5)  # bundled student, example scene: 0.012 and 0.2% were the most
 UNCERTIFIED: Final = {"fp32": Budget(max_abs=1e-4)}  # what `kda-export` allows unless told otherwise
 UNCERTIFIED_LOWER: Final = Budget(iou_points=0.5)
@@ -138,59 +128,3 @@ def takes_under_ms(engine: Engine, manifest: Manifest, limit_ms: float, *, clock
     start = clock()
     engine(tile)
     return (clock() - start) * 1000.0 < limit_ms
-
-
-def remembered(key: Mapping[str, str], *, root: Path | None = None) -> Comparison | None:
-    """Return what was found out before under a key, or None.
-
-    Args:
-        key: all that the comparison depends on.
-        root: of the cache; None is `cache_folder()`.
-    """
-    path, content = _place(key, root)
-    try:
-        facts = json.loads(path.read_bytes())
-        comparison = Comparison(**facts.pop("comparison"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        facts = None
-    if facts == content:
-        return comparison
-    with suppress(OSError):  # damaged, or not what its name says: found out again
-        path.unlink()
-    return None
-
-
-def remember(key: Mapping[str, str], comparison: Comparison, *, root: Path | None = None) -> Comparison:
-    """Keep what was found out, and return what is kept.
-
-    Of several processes that find out at once, the first to be done is believed by all: they choose alike. Where
-    nothing can be kept, that is one line in the log.
-    """
-    path, content = _place(key, root)
-    try:
-        _write_first(path, {**content, "comparison": asdict(comparison)})
-    except OSError as error:
-        _log.warning("which engine is faster can't be kept in %s (%s); set KDA_EDGE_CACHE", path.parent, why(error))
-        return comparison
-    return remembered(key, root=root) or comparison
-
-
-def _place(key: Mapping[str, str], root: Path | None) -> tuple[Path, dict[str, object]]:
-    content: dict[str, object] = {"format": FORMAT, "key": dict(key)}
-    name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
-    return (cache_folder() if root is None else root) / FOLDER / f"{name}.json", content
-
-
-def _write_first(path: Path, facts: Mapping[str, object]) -> None:
-    """Write a file whole unless it is there already."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
-    try:
-        hidden.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        with suppress(FileExistsError):
-            path.hardlink_to(hidden)  # unlike a rename, it leaves alone what is there
-    finally:
-        with suppress(OSError):
-            hidden.unlink()

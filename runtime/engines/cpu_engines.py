@@ -21,9 +21,10 @@ from kda_edge.machine import machine_facts
 
 from ..hardware.usable_cores import thread_count
 from .artifact import Artifact
-from .cpu_choice import SAVES_MS, Comparison, budget_of, compared, remember, remembered, takes_under_ms
+from .cpu_choice import SAVES_MS, Comparison, budget_of, compared, takes_under_ms
 from .onnxruntime_engine import open_onnxruntime
 from .openvino_engine import load_openvino, open_openvino
+from .remembered import remember, remembered
 
 NOT_USED: Final = "%s: OpenVINO is installed and not used: %s"
 

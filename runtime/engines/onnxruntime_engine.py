@@ -20,9 +20,9 @@ from kda_edge.manifest import Manifest
 
 from ..hardware.gpu_probe import Device, probe
 from ..hardware.usable_cores import thread_count
-from ..tensorrt.engine_cache import cache_folder
 from .artifact import EXPORT
 from .graph_ports import FLOAT, INPUT, OUTPUT, Port, require_ports
+from .remembered import cache_folder
 
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"

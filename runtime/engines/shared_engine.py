@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kda_edge.errors import UsageError
-from kda_edge.tiling.predict import Engine
+from kda_edge.tiling.tile_answers import Engine
 
 
 class SharedEngine:

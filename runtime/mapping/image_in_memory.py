@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from kda_edge.errors import UsageError
 from kda_edge.manifest import InputContract, Manifest
-from kda_edge.tiling.predict import ArraySource, Engine, TileFailure, predict
+from kda_edge.tiling.pixels import ArraySource
+from kda_edge.tiling.predict import predict
+from kda_edge.tiling.tile_answers import Engine
 from kda_edge.tiling.tile_grid import TileGrid
+from kda_edge.tiling.tile_stream import TileFailure
 
 from ..map_format import class_bytes
 from ..results import Prediction

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kda_edge.manifest import Manifest
-from kda_edge.tiling.predict import Band, Bands, Engine, Progress, TileFailure, counted, no_answer
-from kda_edge.tiling.tile_answers import Answer, answers_of
+from kda_edge.tiling.predict import Band, Bands, Progress, counted, no_answer
+from kda_edge.tiling.tile_answers import Answer, Engine, answers_of
 from kda_edge.tiling.tile_grid import TileGrid
-from kda_edge.tiling.tile_stream import Step, rows_needed, tile_steps
+from kda_edge.tiling.tile_stream import Step, TileFailure, rows_needed, tile_steps
 
-from ..map_format import NODATA_BYTE, class_bytes, probability_bytes
+from ..map_format import HALO_PX, NODATA, NODATA_BYTE, class_bytes, probability_bytes
 from ..scenes.read_ahead import OpenSource, ReadPlan, rows_ahead
-from .qa_band import HALO_PX, NODATA, halo_rows, qa_rows
+from .qa_band import halo_rows, qa_rows
 
 READERS: Final = 2
 ROWS_PX: Final = 2**21  # pixels that are handed out at once, about: what their user makes of them stays small

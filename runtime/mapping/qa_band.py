@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-NODATA: Final = 1  # the scene has no data here
-SCENE_EDGE: Final = 2  # within EDGE_PX of the raster's border: the network saw a reflection beyond it
-NEAR_NODATA: Final = 4  # within HALO_PX of a pixel without data: the network saw filled pixels
-FAILED_TILE: Final = 8  # a tile here has no answer, or the scene can't be read; the value is a neighbour's, or 255
-
-# Both are choices, not measurements: the coarsest stride of the encoder.
-EDGE_PX: Final = 32
-HALO_PX: Final = 32
+from ..map_format import EDGE_PX, FAILED_TILE, HALO_PX, NEAR_NODATA, NODATA, SCENE_EDGE
 
 
 def halo_rows(row0: int, row1: int, height_px: int) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kda_edge.errors import UsageError
 from kda_edge.manifest import InputContract
-from kda_edge.tiling.predict import Engine
+from kda_edge.tiling.tile_answers import Engine
 
 LARGEST: Final = 1e30  # of a declared value: differences and quotients stay within float32
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from kda_edge import __version__
 from kda_edge.errors import EngineError, KdaEdgeError, OutputError
 from kda_edge.manifest import Manifest
-from kda_edge.tiling.predict import TileFailure
+from kda_edge.tiling.tile_stream import TileFailure
 
 from ..geo.gdal import GDAL_ERRORS, MOST_WARNINGS, gdal_session, one_line
 from ..mapping.mapped_rows import MappedRows

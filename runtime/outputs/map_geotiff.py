@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -19,28 +17,18 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from kda_edge.errors import OutputError
+from kda_edge.whole_files import free_bytes_at
 
 from ..geo.gdal import GDAL_ERRORS, gdal_session, one_line, open_raster
-from ..map_format import NODATA_BYTE
-from ..scenes.fits_model import MAP_BANDS
+from ..map_format import BLOCK_PX, MAP_BANDS, NODATA_BYTE
 from ..scenes.scene import Scene
 from .georeference import alone, lies_as, not_carried, place, require_carried
 
-BLOCK_PX: Final = 256  # side of the file's blocks
 OVERVIEWS_FROM_PX: Final = 512  # longer scenes get overviews, down to one block
 # Of deflate, with the horizontal predictor: on the map of a drone's orthomosaic of 31 Mpx 0.7 s of CPU and 12.6 MB,
 # where GDAL's own (6, no predictor) takes 1.2 s and 14.9 MB.
 ZLEVEL: Final = 4
 ROWS_BEHIND: Final = 1  # most rows of blocks that are still to be written while the next is filled
-
-
-def free_bytes_at(folder: Path) -> float:
-    """Return the free space of a folder's file system, bytes; infinite where the system does not say."""
-    try:
-        state = os.statvfs(folder)
-    except OSError:
-        return math.inf
-    return state.f_bavail * state.f_frsize if state.f_blocks else math.inf
 
 
 class MapWriter:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from kda_edge.errors import OutputError, UsageError
+from kda_edge.whole_files import flush
 
 from ..geo.gdal import one_line
 from ..polygons.polygon_writer import FORMATS
-from ..runs.shards import Shard
 
 _RUN: Final = secrets.token_hex(4)  # tells this process from a dead one that had the same number
 
@@ -57,16 +57,6 @@ def output_paths(scene_path: Path, out_dir: Path | None, polygons: str = "geojso
     folder = scene_path.parent if out_dir is None else out_dir
     stem = f"{scene_path.stem}_landslide"
     return OutputPaths(folder / f"{stem}.tif", folder / f"{stem}.{polygons}", folder / f"{stem}.png")
-
-
-def journal_path(path: Path) -> Path:
-    """Return where the finished rows of an output are kept while the rest of it is made: hidden, beside it."""
-    return path.with_name(f".{path.stem}.journal")
-
-
-def shard_path(map_path: Path, shard: Shard) -> Path:
-    """Return where the finished rows of a shard of a map go."""
-    return map_path.with_name(f"{map_path.stem}.{shard.suffix}.kda")
 
 
 def ready_folder(final: OutputPaths, scene_path: Path) -> None:
@@ -176,15 +166,6 @@ def _runs(pid: int) -> bool:
     except OSError:
         return True
     return True
-
-
-def flush(path: Path) -> None:
-    """Have the system write out a file, or a folder's names: a full disk shows now, a power cut changes nothing."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def require_no_clash(scenes: Sequence[Path], out_dir: Path | None) -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from rasterio.windows import Window
 
-from kda_edge.tiling.predict import Pixels
+from kda_edge.tiling.pixels import Pixels
 
 from ..scenes.read_ahead import ReadPlan
 from ..scenes.scene import Scene
-from .strips import strips
 
 Bytes = npt.NDArray[np.uint8]
 
 NO_DATA, GROUND, SLIDE = 0, 1, 2  # what a cell of the picture shows; the largest in it wins
+STRIP_PX: Final = 4_000_000  # pixels of a strip of whole rows, so that memory is that of a strip
 SAMPLES: Final = 4  # rows and columns of a cell that its colour is the mean of; all of them where there are fewer
 
 
@@ -81,3 +83,11 @@ def _samples(source_px: int, shown_px: int) -> npt.NDArray[np.int64]:
     length = np.diff(first, append=source_px)
     number = min(SAMPLES, int(length.min()))
     return np.asarray(first[:, None] + length[:, None] * (2 * np.arange(number) + 1) // (2 * number))
+
+
+def strips(dataset: Any, *, strip_px: int = STRIP_PX) -> Iterator[Window]:
+    """Yield windows of full width, top to bottom: whole rows of blocks, as many as fit in `strip_px` pixels, or one."""
+    block_px = dataset.block_shapes[0][0]
+    step_px = max(1, strip_px // (dataset.width * block_px)) * block_px
+    for row in range(0, dataset.height, step_px):
+        yield Window(0, row, dataset.width, min(step_px, dataset.height - row))

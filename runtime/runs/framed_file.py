@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 
 from kda_edge.errors import OutputError
 
-from ..outputs.map_geotiff import free_bytes_at
+from kda_edge.whole_files import free_bytes_at
 
 MAGIC: Final = b"kda-edge journal 2\n"
 _FRAME: Final = struct.Struct("<QI")  # length of the payload, CRC-32 of the frame before and this payload

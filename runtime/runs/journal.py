@@ -20,9 +20,9 @@ from kda_edge.errors import JournalError, OutputError
 
 from .framed_file import DamagedFile, FramedFile, locked
 from .journal_frames import END, HEADER, ROWS, facts_of, payload_of, rows_from
-from ..outputs.map_geotiff import free_bytes_at
+from kda_edge.whole_files import free_bytes_at
 from ..mapping.mapped_rows import MappedRows
-from ..outputs.output_files import flush
+from kda_edge.whole_files import flush
 
 _SHOWN: Final = 12  # characters of a digest in a message
 
@@ -246,3 +246,8 @@ def require_same(journal: Journal, header: Header) -> None:
 def _shown(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text[:_SHOWN] if len(text) == 64 else text
+
+
+def journal_path(path: Path) -> Path:
+    """Return where the finished rows of an output are kept while the rest of it is made: hidden, beside it."""
+    return path.with_name(f".{path.stem}.journal")

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from kda_edge.tiling.predict import TileFailure
+from kda_edge.tiling.tile_stream import TileFailure
 
 from ..mapping.mapped_rows import MappedRows
 

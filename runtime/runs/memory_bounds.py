@@ -11,9 +11,10 @@ from kda_edge.errors import UsageError
 from kda_edge.tiling.tile_grid import TileGrid
 
 from ..geo.gdal import CACHE_BYTES
-from ..outputs.map_geotiff import BLOCK_PX, ROWS_BEHIND
+from ..map_format import BLOCK_PX
+from ..outputs.map_geotiff import ROWS_BEHIND
 from ..mapping.mapped_rows import READERS, ROWS_PX, STEPS_AHEAD, STEPS_BEHIND
-from ..mapping.qa_band import HALO_PX
+from ..map_format import HALO_PX
 from ..scenes.read_ahead import ReadPlan
 
 MIB: Final = 2**20

@@ -17,7 +17,8 @@ from ..geo.gdal import gdal_session
 from .journal import Header, Journal, read_journal
 from ..mapping.mapped_rows import MappedRows
 from .request import Cancel, Order
-from ..outputs.output_files import journal_path, output_paths, ready_folder, staged
+from .journal import journal_path
+from ..outputs.output_files import output_paths, ready_folder, staged
 from ..results import SceneResult
 from ..scenes.scene import open_scene
 from ..scenes.scene_digest import digesting

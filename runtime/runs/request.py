@@ -11,7 +11,8 @@ from typing import TypeAlias
 
 from kda_edge.errors import Cancelled, UsageError
 from kda_edge.manifest import InputContract, Manifest
-from kda_edge.tiling.predict import Engine, Progress
+from kda_edge.tiling.tile_answers import Engine
+from kda_edge.tiling.predict import Progress
 
 from ..scenes.scene import Resample, Scene, open_scene
 

@@ -20,7 +20,9 @@ from .journal import Header, Journal, opened_journal, require_same
 from ..mapping.mapped_rows import MappedRows, mapped_rows
 from .memory_bounds import Bounds, Work, bounds_within, resident_bytes
 from .request import Model, Order
-from ..outputs.output_files import journal_path, output_paths, ready_folder, shard_path, staged
+from .journal import journal_path
+from ..outputs.output_files import output_paths, ready_folder, staged
+from .shards import shard_path
 from ..outputs.georeference import require_carried
 from ..mapping.value_range import with_values_mapped
 from .journal_recorder import Recorder

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 import re
 from dataclasses import dataclass
 
 from kda_edge.errors import UsageError
 
-from ..outputs.map_geotiff import BLOCK_PX
+from ..map_format import BLOCK_PX
 
 
 @dataclass(frozen=True)
@@ -54,3 +55,8 @@ def shard_of(text: str) -> Shard:
     if match is None:
         raise UsageError(f"{text!r} is no shard such as 2/7, the second of seven")
     return Shard(int(match[1]), int(match[2]))
+
+
+def shard_path(map_path: Path, shard: Shard) -> Path:
+    """Return where the finished rows of a shard of a map go."""
+    return map_path.with_name(f"{map_path.stem}.{shard.suffix}.kda")

@@ -17,7 +17,7 @@ from rasterio.enums import MaskFlags
 from rasterio.windows import Window
 
 from kda_edge.errors import SceneError
-from kda_edge.tiling.predict import Pixels
+from kda_edge.tiling.pixels import Pixels
 
 from ..geo.gdal import GDAL_ERRORS, MOST_WARNINGS, listening, one_line, open_raster, valid_mask
 

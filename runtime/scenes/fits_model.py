@@ -16,9 +16,8 @@ from kda_edge.errors import SceneError
 from kda_edge.manifest import InputContract
 
 from ..geo.ground_sampling import REFUSED, distance
+from ..map_format import MAP_BANDS
 from .band_choice import choose_bands
-
-MAP_BANDS: Final = ("class", "probability", "qa")  # what our own maps call their bands
 
 # All pixels in this share of the range, at its lower end, are dark or in other units: an 8-bit scene up to 15.
 # A choice, unmeasured.

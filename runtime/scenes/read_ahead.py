@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from kda_edge.tiling.predict import Pixels, Source
+from kda_edge.tiling.pixels import Pixels, Source
 from kda_edge.tiling.tile_stream import Piece
 
 from ..geo.gdal import gdal_session

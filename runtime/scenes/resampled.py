@@ -7,44 +7,19 @@ same sum in the same order, taken from the source pixels that it covers.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kda_edge.tiling.predict import Pixels
+from kda_edge.tiling.pixels import Pixels
+
+from .read_ahead import RowSource
 
 CHUNK_PX: Final = 2**20  # source pixels averaged at once, or those of one row: about 30 MB of sums
 NOISE: Final = 1e-6  # of a pixel: overlaps and remainders below are rounding
-
-
-class Blocks(Protocol):
-    """What `kda_edge.runtime.scenes.block_reader.BlockReader` offers."""
-
-    @property
-    def height_px(self) -> int:
-        """Rows."""
-        ...
-
-    @property
-    def width_px(self) -> int:
-        """Columns."""
-        ...
-
-    @property
-    def block_hw(self) -> tuple[int, int]:
-        """Sides of a block."""
-        ...
-
-    @property
-    def warnings(self) -> list[str]:
-        """What was odd about the pixels so far."""
-        ...
-
-    def read(self, row0: int, row1: int, col0: int, col1: int) -> Pixels:
-        """Return what a window holds."""
-        ...
 
 
 class Resampled:
@@ -60,7 +35,7 @@ class Resampled:
         block_hw: about the sides of the source's blocks.
     """
 
-    def __init__(self, source: Blocks, factor: float) -> None:
+    def __init__(self, source: RowSource, factor: float) -> None:
         """Wrap a source.
 
         Args:
@@ -74,7 +49,7 @@ class Resampled:
         self.block_hw = max(1, round(height / factor)), max(1, round(width / factor))
 
     @property
-    def warnings(self) -> list[str]:
+    def warnings(self) -> Sequence[str]:
         """What was odd about the source's pixels so far."""
         return self._source.warnings
 

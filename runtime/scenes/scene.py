@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from rasterio.transform import Affine
 
 from kda_edge.errors import SceneError, UsageError
 from kda_edge.manifest import InputContract
-from kda_edge.tiling.predict import Pixels
+from kda_edge.tiling.pixels import Pixels
 
 from ..geo.gdal import GDAL_ERRORS, one_line, open_raster
 from ..geo.ground_sampling import ground_sampling_m, gsd_note, nearest_m
@@ -82,7 +82,7 @@ class Scene:
         return self._source.block_hw
 
     @property
-    def warnings(self) -> list[str]:
+    def warnings(self) -> Sequence[str]:
         """What GDAL said of the blocks that are lost so far."""
         return self._source.warnings
 

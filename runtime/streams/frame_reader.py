@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kda_edge.errors import UsageError, VideoError
 
-from .open_frames import FrameSource
+from .frames import FrameSource
 from .stream_results import StreamCounter
 
 FIRST_PAUSE_S: Final = 0.5  # before the first try to find a lost source again; doubled with each, up to

@@ -20,8 +20,8 @@ from kda_edge.manifest import PIXEL_TYPES
 
 from ..results import Prediction
 from .frame_reader import Clock, FrameReader, Grabbed, Stop, StreamOptions
+from .frames import FrameSource
 from .newest_frame import Slot
-from .open_frames import FrameSource
 from .stream_results import FrameResult, FrameTimings, StreamCounter, StreamSummary
 
 JOIN_S: Final = 15.0  # for the reading thread to end: longer than a source's own time-outs

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from kda_edge.errors import UsageError, VideoError
 
 from ..scenes.band_choice import RGB
-from .open_frames import Frame
+from .frames import Frame
 
 OPENCV_ORDER: Final = ("blue", "green", "red")
 TIMEOUT_MS: Final = 5000  # a source that says nothing for so long counts as lost; a choice, unmeasured

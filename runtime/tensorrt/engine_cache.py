@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from kda_edge.whole_files import PART, why, write_whole
 
+from ..engines.remembered import cache_folder
 from .engine_key import EngineKey
 from .precision_proof import LayerCounts
 
@@ -55,15 +56,6 @@ class Cached:
     from_cache: bool
     folder: Path | None = None
     latency_ms: Mapping[str, float] = field(default_factory=dict)
-
-
-def cache_folder() -> Path:
-    """Return where engines are kept: $KDA_EDGE_CACHE, else $XDG_CACHE_HOME/kda-edge, else ~/.cache/kda-edge."""
-    own, common = os.environ.get("KDA_EDGE_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    if own:
-        return Path(own)
-    # The XDG rule: a relative path is to be ignored.
-    return (Path(common) if common and Path(common).is_absolute() else Path.home() / ".cache") / "kda-edge"
 
 
 def cached_engine(key: EngineKey, build: Callable[[], Built], *, root: Path | None = None) -> Cached:

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from kda_edge.errors import EngineError
 
+from ..engines.remembered import cache_folder
 from ..hardware.cuda import Cuda
 from .batch_marks import Marks, TimedMarks
-from .engine_cache import cache_folder
 from .library import Library
 
 INPUT: Final = "image"

@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from kda_edge.manifest import Manifest
 
 from ..engines.artifact import Artifact
-from ..engines.int8_choice import decided, example_tiles, explanation, find_fallback, needs_proof, side_by_side
+from ..engines.in_turns import example_tiles, side_by_side
+from ..engines.int8_choice import decided, explanation, find_fallback, needs_proof
+from ..engines.remembered import cache_folder
 from ..hardware.cuda import Cuda, open_cuda
 from ..hardware.gpu_probe import Device, probe
 from .build import BuildOptions, Built, build_engine
-from .engine_cache import Cached, cache_folder, cached_engine, record
+from .engine_cache import Cached, cached_engine, record
 from .engine_key import EngineKey, engine_key
 from .library import Library, open_library
 from .precision_proof import Precision, require_precision

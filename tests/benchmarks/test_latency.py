@@ -16,7 +16,8 @@ from kda_edge.benchmarks.reporting.measured_on import model_facts
 from kda_edge.benchmarks.reporting.result import Figure, Result
 from kda_edge.errors import UsageError
 from kda_edge.runtime.engines.artifact import read_artifact
-from kda_edge.tiling.predict import ArraySource, predict
+from kda_edge.tiling.pixels import ArraySource
+from kda_edge.tiling.predict import predict
 from kda_edge.tiling.tile_grid import TileGrid
 
 READING_MS = 0.25

@@ -11,7 +11,7 @@ import pytest
 from places import ROOT
 
 from kda_edge.benchmarks.measuring.busy_engine import BusyEngine
-from kda_edge.benchmarks.measuring.thread_phases import MODULES, PhaseSampler
+from kda_edge.benchmarks.measuring.thread_phases import PARTS, PhaseSampler, phase_of_module
 
 
 def reading(seconds: float) -> None:
@@ -44,11 +44,26 @@ def test_each_phase_gets_the_seconds_that_it_took_on_all_threads() -> None:
     assert sampler.seconds["writing"] == pytest.approx(0.3, abs=0.1)
 
 
-def test_every_module_that_a_phase_names_is_in_the_core_or_the_runtime() -> None:
-    on_disk = {path.stem for room in ("kda_edge", "runtime") for path in (ROOT / room).glob("*.py")}
-    named = [module for modules in MODULES.values() for module in modules]
+def test_every_part_that_a_phase_names_is_on_disk() -> None:
+    named = [part for parts in PARTS.values() for part in parts]
     assert len(named) == len(set(named))
-    assert set(named) <= on_disk
+    for part in named:
+        names = part.split(".")
+        path = ROOT.joinpath(*(names if names[0] == "runtime" else ["kda_edge", *names]))
+        assert path.is_dir() or path.with_suffix(".py").is_file(), part
+
+
+def test_each_package_of_the_runtime_that_a_scene_passes_through_has_a_phase() -> None:
+    around = {"cli", "video", "streams", "bundled", "__pycache__"}
+    packages = {path.name for path in (ROOT / "runtime").iterdir() if path.is_dir()} - around
+    assert {name for name in packages if phase_of_module(f"kda_edge.runtime.{name}.anything") is None} == set()
+
+
+def test_the_longest_name_decides() -> None:
+    assert phase_of_module("kda_edge.tiling.tile_stream") == "prepare"
+    assert phase_of_module("kda_edge.tiling.blend") == "blend"
+    assert phase_of_module("kda_edge.tilings") is None
+    assert phase_of_module("threading") is None
 
 
 def test_an_engine_is_busy_while_any_call_is_under_way() -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from kda_edge.tiling.blend import axis_weights
 from kda_edge.tiling.fill_nodata import fill_nodata, pad_to_tile
-from kda_edge.tiling.predict import ArraySource, Band, Pixels, predict, predict_array
+from kda_edge.tiling.pixels import ArraySource, Pixels
+from kda_edge.tiling.predict import Band, predict, predict_array
 from kda_edge.tiling.tile_grid import TileGrid
 
 TOPS = {"uint8": 255, "uint16": 65535, "int16": 32767, "float32": 1}

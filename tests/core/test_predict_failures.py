@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from kda_edge.errors import EngineError
-from kda_edge.tiling.predict import ArraySource, predict, predict_array
+from kda_edge.tiling.pixels import ArraySource
+from kda_edge.tiling.predict import predict, predict_array
 from kda_edge.tiling.tile_grid import TileGrid
 
 

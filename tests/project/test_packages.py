@@ -24,7 +24,6 @@ MAY_USE: dict[str, dict[str, set[str]]] = {
         "metrics": set(),
         "machine": {"__init__"},
         "whole_files": {"errors"},
-        "commands": {"errors"},
         "artifact_bytes": {"errors"},
         "certificate": {"errors"},
         "manifest": {"__init__", "certificate", "errors"},

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from engine_builds import Builder, engine_files, warnings
 
+from kda_edge.runtime.engines.remembered import cache_folder
 from kda_edge.runtime.hardware.gpu_probe import Device
 from kda_edge.runtime.tensorrt.build import BuildOptions, Built
-from kda_edge.runtime.tensorrt.engine_cache import Cached, cache_folder, cached_engine, record
+from kda_edge.runtime.tensorrt.engine_cache import Cached, cached_engine, record
 from kda_edge.runtime.tensorrt.engine_key import EngineKey, engine_key
 from kda_edge.runtime.tensorrt.precision_proof import LayerCounts
 

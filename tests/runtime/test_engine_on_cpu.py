@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from kda_edge.certificate import Budget
 from kda_edge.errors import ArtifactError, DeviceError, EngineError
 from kda_edge.manifest import Manifest
-from kda_edge.runtime.engines.cpu_choice import Comparison, budget_of, compared, probe_tile, remember, remembered
+from kda_edge.runtime.engines.cpu_choice import Comparison, budget_of, compared, probe_tile
 from kda_edge.runtime.engines.cpu_engines import CpuEngines
+from kda_edge.runtime.engines.remembered import remember, remembered
 from kda_edge.runtime.open_engine import OpenedEngine, open_engine
 
 

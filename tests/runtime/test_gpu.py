@@ -16,7 +16,7 @@ import pytest
 
 from kda_edge.errors import DeviceError, MissingDependency
 from kda_edge.runtime.engines.artifact import Artifact, read_artifact
-from kda_edge.runtime.engines.int8_choice import example_tiles
+from kda_edge.runtime.engines.in_turns import example_tiles
 from kda_edge.runtime.engines.onnxruntime_engine import open_onnxruntime
 from kda_edge.runtime.hardware.cuda import open_cuda
 from kda_edge.runtime.hardware.gpu_probe import Device, probe

@@ -15,7 +15,7 @@ from kda_edge.errors import JournalError, OutputError
 from kda_edge.runtime.mapping.mapped_rows import MappedRows
 from kda_edge.runtime.runs.framed_file import FramedFile
 from kda_edge.runtime.runs.journal import Header, opened_journal, read_journal, require_same
-from kda_edge.tiling.predict import TileFailure
+from kda_edge.tiling.tile_stream import TileFailure
 
 WIDTH = 5
 HEADER = Header(

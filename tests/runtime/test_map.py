@@ -18,9 +18,16 @@ from rasterio.transform import Affine
 from kda_edge.errors import EngineError
 from kda_edge.manifest import Manifest
 from kda_edge.runtime.geo.gdal import gdal_session, open_raster
-from kda_edge.runtime.map_format import class_bytes, probability_bytes
+from kda_edge.runtime.map_format import (
+    EDGE_PX,
+    FAILED_TILE,
+    NEAR_NODATA,
+    NODATA,
+    SCENE_EDGE,
+    class_bytes,
+    probability_bytes,
+)
 from kda_edge.runtime.mapping.mapped_rows import mapped_rows
-from kda_edge.runtime.mapping.qa_band import EDGE_PX, FAILED_TILE, NEAR_NODATA, NODATA, SCENE_EDGE
 from kda_edge.runtime.mapping.value_range import with_values_mapped
 from kda_edge.runtime.outputs.assemble import Tally, map_tags
 from kda_edge.runtime.outputs.map_geotiff import map_writer

@@ -15,9 +15,8 @@ from made_sources import PATTERNS, TOPS, MadeSource, Opener, our_threads, positi
 
 from kda_edge.errors import EngineError, UsageError
 from kda_edge.manifest import Manifest
-from kda_edge.runtime.map_format import class_bytes, probability_bytes
+from kda_edge.runtime.map_format import FAILED_TILE, NODATA, class_bytes, probability_bytes
 from kda_edge.runtime.mapping.mapped_rows import MappedRows, mapped_rows
-from kda_edge.runtime.mapping.qa_band import FAILED_TILE, NODATA
 from kda_edge.tiling.predict import predict
 from kda_edge.tiling.tile_grid import TileGrid
 

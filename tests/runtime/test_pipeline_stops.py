@@ -16,7 +16,8 @@ from kda_edge.errors import SceneError
 from kda_edge.manifest import Manifest
 from kda_edge.runtime.map_format import probability_bytes
 from kda_edge.runtime.mapping.mapped_rows import mapped_rows
-from kda_edge.tiling.predict import ArraySource, predict
+from kda_edge.tiling.pixels import ArraySource
+from kda_edge.tiling.predict import predict
 from kda_edge.tiling.tile_grid import TileGrid
 
 

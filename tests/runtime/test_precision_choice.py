@@ -12,17 +12,14 @@ import pytest
 from kda_edge.certificate import Calibration, Latency
 from kda_edge.manifest import Manifest
 from kda_edge.runtime.engines.artifact import Artifact, read_artifact
+from kda_edge.runtime.engines.in_turns import ROUNDS, WARM_UP, example_tiles, side_by_side
 from kda_edge.runtime.engines.int8_choice import (
     FASTER_BY,
-    ROUNDS,
-    WARM_UP,
     decided,
-    example_tiles,
     explanation,
     find_fallback,
     is_worth_it,
     needs_proof,
-    side_by_side,
 )
 
 INT8: dict[str, Any] = {

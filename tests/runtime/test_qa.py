@@ -5,16 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kda_edge.runtime.mapping.qa_band import (
-    EDGE_PX,
-    FAILED_TILE,
-    HALO_PX,
-    NEAR_NODATA,
-    NODATA,
-    SCENE_EDGE,
-    halo_rows,
-    qa_rows,
-)
+from kda_edge.runtime.map_format import EDGE_PX, FAILED_TILE, HALO_PX, NEAR_NODATA, NODATA, SCENE_EDGE
+from kda_edge.runtime.mapping.qa_band import halo_rows, qa_rows
 
 
 def slow_qa(valid: np.ndarray, failed: np.ndarray) -> np.ndarray:

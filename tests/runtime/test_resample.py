@@ -20,7 +20,7 @@ from kda_edge.manifest import InputContract
 from kda_edge.runtime.geo.gdal import gdal_session
 from kda_edge.runtime.scenes.resampled import Resampled
 from kda_edge.runtime.scenes.scene import open_scene
-from kda_edge.tiling.predict import Pixels
+from kda_edge.tiling.pixels import Pixels
 
 
 class Arrays:

@@ -20,7 +20,7 @@ from kda_edge.runtime import FrameResult, Prediction
 from kda_edge.runtime.streams.frame_reader import StreamOptions
 from kda_edge.runtime.streams.frame_stream import FrameStream
 from kda_edge.runtime.streams.stream_results import FrameTimings, StreamCounter, StreamSummary
-from kda_edge.tiling.predict import TileFailure
+from kda_edge.tiling.tile_stream import TileFailure
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import numpy as np
 from kda_edge.errors import VideoError
 from kda_edge.runtime import Prediction
 from kda_edge.runtime.streams.frame_reader import Clock
-from kda_edge.runtime.streams.open_frames import Frame
+from kda_edge.runtime.streams.frames import Frame
 
 SOON_S = 20.0  # far more than anything here takes: a test that would hang fails instead
 LOST = "lost"  # in a script: the source gives nothing until it is opened again

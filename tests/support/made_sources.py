@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kda_edge.tiling.predict import Pixels
+from kda_edge.tiling.pixels import Pixels
 
 TOPS = {"uint8": 255, "uint16": 65535, "float32": 1}
 PATTERNS = ("none", "speckle", "cut", "stripe", "almost_all", "all")

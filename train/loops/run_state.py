@@ -15,8 +15,6 @@ from kda_edge.errors import TrainingError
 from kda_edge.networks.checkpoint import read_content
 
 from ..data.data_file import DataSet
-from ..distillation.config import DistillConfig
-from ..segmentation.config import SegmentConfig
 from .schedules import ema_decay
 
 SPEED_ONLY: Final = ("workers", "device", "threads", "recompute")  # settings that leave the weights as they are
@@ -91,8 +89,13 @@ def _clones(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.detach().cpu().clone() for key, value in state.items()}
 
 
-def settings_of(config: SegmentConfig | DistillConfig, data: DataSet) -> dict[str, Any]:
-    """Return what must be equal for a run to be resumed: settings that decide the weights, and samples by name."""
+def settings_of(config: Any, data: DataSet) -> dict[str, Any]:
+    """Return what must be equal for a run to be resumed: settings that decide the weights, and samples by name.
+
+    Args:
+        config: of either phase, a dataclass.
+        data: what it learns from.
+    """
     settings = dataclasses.asdict(config)
     for speed_only in SPEED_ONLY:
         settings.pop(speed_only, None)

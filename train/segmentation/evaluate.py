@@ -14,7 +14,9 @@ from rasterio.windows import Window
 from kda_edge.manifest import InputContract
 from kda_edge.metrics import ConfusionCounts, ProbabilityHistogram, best_threshold
 from kda_edge.networks.network import Network
-from kda_edge.tiling.predict import Engine, Pixels, predict
+from kda_edge.tiling.pixels import Pixels
+from kda_edge.tiling.predict import predict
+from kda_edge.tiling.tile_answers import Engine
 from kda_edge.tiling.tile_grid import TileGrid
 
 from ..data.crops import read_labelled

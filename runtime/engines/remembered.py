@@ -1,0 +1,88 @@
+"""What was found out once on this machine about engines, kept in the user's cache; it may fail."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from kda_edge.whole_files import PART, why
+
+from .cpu_choice import Comparison
+
+FOLDER: Final = "engine_choice"  # below the cache's folder
+FORMAT: Final = 1
+
+_log = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """Return where engines are kept: $KDA_EDGE_CACHE, else $XDG_CACHE_HOME/kda-edge, else ~/.cache/kda-edge."""
+    own, common = os.environ.get("KDA_EDGE_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    if own:
+        return Path(own)
+    # The XDG rule: a relative path is to be ignored.
+    return (Path(common) if common and Path(common).is_absolute() else Path.home() / ".cache") / "kda-edge"
+
+
+def remembered(key: Mapping[str, str], *, root: Path | None = None) -> Comparison | None:
+    """Return what was found out before under a key, or None.
+
+    Args:
+        key: all that the comparison depends on.
+        root: of the cache; None is `cache_folder()`.
+    """
+    path, content = _place(key, root)
+    try:
+        facts = json.loads(path.read_bytes())
+        comparison = Comparison(**facts.pop("comparison"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        facts = None
+    if facts == content:
+        return comparison
+    with suppress(OSError):  # damaged, or not what its name says: found out again
+        path.unlink()
+    return None
+
+
+def remember(key: Mapping[str, str], comparison: Comparison, *, root: Path | None = None) -> Comparison:
+    """Keep what was found out, and return what is kept.
+
+    Of several processes that find out at once, the first to be done is believed by all: they choose alike. Where
+    nothing can be kept, that is one line in the log.
+    """
+    path, content = _place(key, root)
+    try:
+        _write_first(path, {**content, "comparison": asdict(comparison)})
+    except OSError as error:
+        _log.warning("which engine is faster can't be kept in %s (%s); set KDA_EDGE_CACHE", path.parent, why(error))
+        return comparison
+    return remembered(key, root=root) or comparison
+
+
+def _place(key: Mapping[str, str], root: Path | None) -> tuple[Path, dict[str, object]]:
+    content: dict[str, object] = {"format": FORMAT, "key": dict(key)}
+    name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+    return (cache_folder() if root is None else root) / FOLDER / f"{name}.json", content
+
+
+def _write_first(path: Path, facts: Mapping[str, object]) -> None:
+    """Write a file whole unless it is there already."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    hidden = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
+    try:
+        hidden.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        with suppress(FileExistsError):
+            path.hardlink_to(hidden)  # unlike a rename, it leaves alone what is there
+    finally:
+        with suppress(OSError):
+            hidden.unlink()
