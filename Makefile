@@ -21,7 +21,7 @@ PYTEST_ARGS ?=
 
 SCENE := runtime/bundled/example_scene.tif
 SHIPPED := build/shipped
-TORCH_FREE_CORE_TESTS := $(patsubst %,tests/core/test_%.py,tiles blend nodata predict predict_failures)
+TORCH_FREE_CORE_TESTS := tests/core/tiling tests/core/test_certificate.py tests/core/test_manifest.py tests/core/test_metrics.py
 LEAN_SOURCES := pyproject.toml setup.py $(shell find kda_edge runtime -name '*.py') $(wildcard runtime/bundled/*.onnx)
 
 .DEFAULT_GOAL := help
@@ -62,7 +62,7 @@ rtx: install
 
 # TensorRT comes with the device's own packages or with the extra `tensorrt`: see docs/devices.md.
 gpu-test:
-	$(VENV)/bin/pytest -m gpu -s tests/runtime/test_gpu.py $(PYTEST_ARGS)
+	$(VENV)/bin/pytest -m gpu -s tests/runtime/tensorrt/test_gpu.py $(PYTEST_ARGS)
 
 # An environment of its own each time: the oldest Python counts as much as the newest. onnx makes the tests' tiny models.
 test-lean:

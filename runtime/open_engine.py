@@ -21,8 +21,8 @@ from .engines.engine_names import ENGINES, GPU_ENGINES, OPENVINO, PROVIDERS, bes
 from .engines.onnxruntime_engine import open_onnxruntime
 from .hardware.usable_cores import thread_count
 
-# Measured by tests/runtime/test_batch_invariance.py. OpenVINO computes each tile by itself; in bfloat16 its answers
-# differ between one thread and several.
+# Measured by tests/runtime/engines/test_batch_invariance.py. OpenVINO computes each tile by itself; in bfloat16 its
+# answers differ between one thread and several.
 INVARIANT: Final = ("cpu", "openvino")
 MEASURED_ON: Final = "x86_64"
 

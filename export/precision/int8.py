@@ -16,8 +16,8 @@ none, so what lies between layers computes as before, and `fp16.py` may take it 
 **Kept out** besides are the modules that a search (`sensitivity.py`) found to lose too much.
 
 The nodes are written here and not by `onnxruntime.quantization`: the part of it that takes ranges measured elsewhere is
-not among its documented interfaces, and it names by its own counters. `tests/export/test_int8.py` holds its weights,
-scales and answers to a quantiser in plain numpy.
+not among its documented interfaces, and it names by its own counters. `tests/export/precision/test_int8.py` holds its
+weights, scales and answers to a quantiser in plain numpy.
 """
 
 from __future__ import annotations

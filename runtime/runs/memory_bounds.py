@@ -19,7 +19,7 @@ from ..scenes.read_ahead import ReadPlan
 
 MIB: Final = 2**20
 BANDS: Final = 3
-# Bytes a pixel, from what the code holds; tests/runtime/test_memory.py compares the sum with a process's peak.
+# Bytes a pixel, from what the code holds; tests/runtime/runs/test_memory_bounds.py compares the sum with a process's peak.
 BLEND_BYTES: Final = 9  # a row of tiles: mean, weight, failed
 BAND_BYTES: Final = 13  # finished rows: masks that wait with the steps, layers of this band, the last and the next
 LATER_BYTES: Final = 24  # rows that are handed out, with their user: journal, polygons

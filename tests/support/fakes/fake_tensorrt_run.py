@@ -17,7 +17,7 @@ import numpy as np
 from fake_cuda import SimulatedGpu, Touch, Work, touched
 from places import ROOT
 
-RECORDED = ROOT / "tests" / "runtime" / "tensorrt_api"
+RECORDED = ROOT / "tests/runtime/tensorrt/tensorrt_api"
 VERSIONS = ("10.3.0", "10.13.3", "10.16.1", "11.4.0")
 
 
