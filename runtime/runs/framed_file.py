@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from kda_edge.errors import OutputError
-
 from kda_edge.whole_files import free_bytes_at
 
 MAGIC: Final = b"kda-edge journal 2\n"

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from kda_edge.errors import JournalError, OutputError
+from kda_edge.whole_files import flush, free_bytes_at
 
+from ..mapping.mapped_rows import MappedRows
 from .framed_file import DamagedFile, FramedFile, locked
 from .journal_frames import END, HEADER, ROWS, facts_of, payload_of, rows_from
-from kda_edge.whole_files import free_bytes_at
-from ..mapping.mapped_rows import MappedRows
-from kda_edge.whole_files import flush
 
 _SHOWN: Final = 12  # characters of a digest in a message
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from .journal import Header, Journal
 from ..mapping.mapped_rows import MappedRows
+from .journal import Header, Journal
 
 
 class Recorder:

@@ -11,17 +11,16 @@ from pathlib import Path
 from kda_edge.errors import JournalError, ManifestError
 from kda_edge.manifest import Manifest
 
-from ..outputs.assemble import assemble
-from .framed_file import alone
 from ..geo.gdal import gdal_session
-from .journal import Header, Journal, read_journal
 from ..mapping.mapped_rows import MappedRows
-from .request import Cancel, Order
-from .journal import journal_path
+from ..outputs.assemble import assemble
 from ..outputs.output_files import output_paths, ready_folder, staged
 from ..results import SceneResult
 from ..scenes.scene import open_scene
 from ..scenes.scene_digest import digesting
+from .framed_file import alone
+from .journal import Header, Journal, journal_path, read_journal
+from .request import Cancel, Order
 from .shards import shard_of
 
 

@@ -11,8 +11,8 @@ from typing import TypeAlias
 
 from kda_edge.errors import Cancelled, UsageError
 from kda_edge.manifest import InputContract, Manifest
-from kda_edge.tiling.tile_answers import Engine
 from kda_edge.tiling.predict import Progress
+from kda_edge.tiling.tile_answers import Engine
 
 from ..scenes.scene import Resample, Scene, open_scene
 

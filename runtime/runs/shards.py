@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from kda_edge.errors import UsageError
 

@@ -61,6 +61,16 @@ def test_each_folder_with_modules_is_a_package(room: str) -> None:
     assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
 
 
+def test_git_ignores_no_module() -> None:
+    """What a line of .gitignore hides is on the disk that wrote it and in no clone, and ruff passes over it."""
+    command = ["git", "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", *ROOMS, "tests"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not in a git clone: nobody knows what git ignores")
+    assert [name for name in done.stdout.split("\0") if name.endswith(".py")] == []
+
+
 def test_tests_are_no_packages() -> None:
     assert list((ROOT / "tests").rglob("__init__.py")) == []
 
