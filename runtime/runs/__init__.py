@@ -1,1 +1,1 @@
-"""One run over one scene, or a share of it: what is asked, what is kept, what goes on after a stop."""
+"""Runs over one scene or a shard of it: the request, the journal, going on after a stop, merging, memory."""

@@ -1,4 +1,4 @@
-"""A file that grows by whole frames: what a power cut tore off its end is seen, and cut."""
+"""An append-only file of whole frames: what a power cut tore off its end is seen, and cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of a run on their way to its journal."""
+"""Writes finished rows to the journal in a thread of its own."""
 
 from __future__ import annotations
 

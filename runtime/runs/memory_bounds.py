@@ -1,4 +1,4 @@
-"""How much memory a map takes, told before it is begun, and how many tiles at once fit into what there is."""
+"""Memory bounds: how much a map takes, told before it is begun, and how many tiles at once fit into what there is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shards of one scene, computed wherever, into the same three files that one run would have made."""
+"""Merges the shards of one scene, computed wherever, into the three files that one run would have made."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def merge_shards(
 
 
 def _files(shards: Sequence[str | Path], stem: str) -> list[Path]:
-    """Return the files named, for a folder those of this scene in it."""
+    """Return the files named; of a folder, its files of this scene."""
     files: list[Path] = []
     for path in map(Path, shards):
         found = sorted(path.glob("*.kda")) if path.is_dir() else [path]

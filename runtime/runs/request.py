@@ -1,4 +1,4 @@
-"""What is asked of a scene, and the model that is asked."""
+"""A scene request: its path, options and cancel; and the model that answers it."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class _Work:
         )
 
     def all_rows(self, journal: Journal) -> Generator[MappedRows, None, None]:
-        """Yield the rows that are wanted, those first that an earlier run has finished."""
+        """Yield the wanted rows; first come those that an earlier run has finished."""
         if journal.rows_px:
             require_same(journal, self.header())
             for rows in journal.replay():

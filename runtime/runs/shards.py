@@ -1,4 +1,4 @@
-"""Shares of one scene for several machines: whole rows of the map's blocks, as even as can be."""
+"""Shards: shares of one scene for several machines, whole rows of the map's blocks, as even as can be."""
 
 from __future__ import annotations
 
