@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import argparse
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
+
+WIDTH: Final = 120  # columns of prose in a document; rows of tables can't be broken
 
 
 def filled(text: str, mark: str, table: Callable[..., str]) -> str:
-    """Return the text with what stands below each `<!-- mark: words -->` made by `table(*words)`.
+    """Return the text with what stands below each `<!-- mark: words -->` made by `table(*words)`, its prose wrapped.
 
     Raises:
         TypeError: a marker with more or fewer words than `table` takes.
     """
     block = re.compile(rf"(<!-- {mark}: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-    return block.sub(lambda match: f"{match[1]}{table(*match[2].split())}\n{match[3]}", text)
+    return block.sub(lambda match: f"{match[1]}{wrapped(table(*match[2].split()))}\n{match[3]}", text)
+
+
+def wrapped(text: str) -> str:
+    """Return Markdown with no line of prose longer than `WIDTH`; what goes on in an item of a list is indented."""
+    return "\n".join(_broken(line) if len(line) > WIDTH and line[0] != "|" else line for line in text.split("\n"))
+
+
+def _broken(line: str) -> str:
+    indent = "  " if line.startswith("- ") else ""
+    return textwrap.fill(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def fill_documents(
