@@ -28,8 +28,10 @@ def wrapped(text: str) -> str:
 
 
 def _broken(line: str) -> str:
+    glued = re.sub(r" (?=(?:[-+*>#]|\d+[.)]) )", "\0", line)  # at the start of a line these would begin a list
     indent = "  " if line.startswith("- ") else ""
-    return textwrap.fill(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    broken = textwrap.fill(glued, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return broken.replace("\0", " ")
 
 
 def fill_documents(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kda_edge.benchmarks.documents.marked_tables import WIDTH, fill_documents, filled
+from kda_edge.benchmarks.documents.marked_tables import WIDTH, fill_documents, filled, wrapped
 
 TEXT = """# Title
 <!-- ours: a b -->
@@ -55,6 +55,14 @@ def test_prose_is_wrapped_and_says_the_same_while_rows_of_tables_stay_as_they_ar
     assert paragraph == item == prose.split()
     first = lines.index(next(line for line in lines if line.startswith("- nano")))
     assert lines[first + 1].startswith("  ")  # it stays in its item
+
+
+@pytest.mark.parametrize("mark", ["-", "1.", "2)", "+", "#", ">"])
+def test_no_line_of_wrapped_prose_begins_as_a_list_or_a_heading(mark: str) -> None:
+    made = wrapped(f"word {mark} " * 60)
+    assert made.split() == [*("word", mark)] * 60
+    assert max(map(len, made.split("\n"))) <= WIDTH
+    assert [line for line in made.split("\n") if line.startswith(f"{mark} ")] == []
 
 
 def test_a_check_names_what_differs_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
