@@ -35,9 +35,19 @@ def _broken(line: str) -> str:
 
 
 def fill_documents(
-    argv: Sequence[str] | None, about: str | None, documents: Sequence[str], mark: str, table: Callable[..., str]
+    argv: Sequence[str] | None,
+    about: str | None,
+    documents: Sequence[str],
+    mark: str,
+    table: Callable[..., str],
+    *,
+    made_of: str = "the results",
 ) -> int:
-    """Write the tables into documents; with `--check` only say which differ, and return 1 if any does."""
+    """Write the tables into documents; with `--check` only say which differ from what they are made of.
+
+    Returns:
+        1 where a document differs and is only checked, else 0.
+    """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a document differs")
     check = parser.parse_args(argv).check
@@ -47,7 +57,7 @@ def fill_documents(
         after = filled(before, mark, table)
         if after != before:
             stale.append(path)
-            print(f"{path} {'differs from' if check else 'now agrees with'} the results")
+            print(f"{path} {'differs from' if check else 'now agrees with'} {made_of}")
             if not check:
                 path.write_text(after, encoding="utf-8")
     return 1 if stale and check else 0
