@@ -97,7 +97,7 @@ def _wrapped(names: list[str], width: int) -> list[str]:
 def packages_table(folder: str) -> str:
     """Return a row a package, and a module beside the packages, of a folder: what it is, and what it may import."""
     doors = {other: names for other, names in DOORS.items() if folder == "runtime"}
-    head = ["package", "what it is", f"imports of `{folder}/`", *(["open to"] if doors else [])]
+    head = ["package", "what it is", f"may import of `{folder}/`", *(["open to"] if doors else [])]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name in (name for floor in layers(folder) for name in floor):
         used = ", ".join(sorted(MAY_USE[folder][name] - set(DUNDERS))) or "nothing"
