@@ -10,6 +10,8 @@ It lies beside the tests because the rules do: what ships does not know them.
 from __future__ import annotations
 
 import ast
+import graphlib
+import itertools
 import textwrap
 from collections.abc import Sequence
 from typing import Final
@@ -39,12 +41,12 @@ def section(kind: str, folder: str = "") -> str:
 
 def layers(folder: str) -> list[list[str]]:
     """Return the packages of a folder, and the modules beside them, from the top; each may import lower ones only."""
-    waiting = {name: uses - set(DUNDERS) for name, uses in MAY_USE[folder].items() if name not in DUNDERS}
-    floors: list[list[str]] = []
-    while waiting:
-        floors.insert(0, sorted(name for name, uses in waiting.items() if not uses & waiting.keys()))
-        for name in floors[0]:
-            del waiting[name]
+    rows = {name: uses - set(DUNDERS) for name, uses in MAY_USE[folder].items() if name not in DUNDERS}
+    waiting, floors = graphlib.TopologicalSorter(rows), list[list[str]]()
+    waiting.prepare()  # raises where they go in a circle
+    while waiting.is_active():
+        floors.insert(0, sorted(waiting.get_ready()))
+        waiting.done(*floors[0])
     return floors
 
 
@@ -53,7 +55,7 @@ def picture() -> str:
     columns = [_box(name, layers(name)) for name in COMMANDS]
     tallest = max(map(len, columns))
     lines = ["".join(f"{name:^{len(box[0])}}{GAP}" for name, box in zip(COMMANDS.values(), columns, strict=True))]
-    padded = [[*box[:2], *[_row("", box)] * (tallest - len(box)), *box[2:]] for box in columns]
+    padded = [[*box[:2], *[f"│{' ' * (len(box[0]) - 2)}│"] * (tallest - len(box)), *box[2:]] for box in columns]
     lines += [GAP.join(parts) for parts in zip(*padded, strict=True)]
     lines[2] = _with_arrows(lines[2], list(COMMANDS))
     width = len(lines[1])
@@ -66,7 +68,7 @@ def picture() -> str:
 def _with_arrows(line: str, folders: list[str]) -> str:
     """Put an arrow into the gap between neighbours of which one may import the other."""
     left, *rest = line.split(f"│{GAP}│")
-    for before, after, part in zip(folders, folders[1:], rest, strict=False):
+    for (before, after), part in zip(itertools.pairwise(folders), rest, strict=True):
         if after in MAY_NAME[before]:
             left += f"├───▶│{part}"
         elif before in MAY_NAME[after]:
@@ -84,10 +86,6 @@ def _box(title: str, floors: list[list[str]], width: int = 0) -> list[str]:
     for names in floors:
         box += [f"├{'─' * (width + 2)}┤", *(f"│ {text:<{width}} │" for text in _wrapped(names, width))]
     return [*box, f"└{'─' * (width + 2)}┘"]
-
-
-def _row(text: str, box: list[str]) -> str:
-    return f"│ {text:<{len(box[0]) - 4}} │"
 
 
 def _wrapped(names: list[str], width: int) -> list[str]:
