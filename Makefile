@@ -1,4 +1,4 @@
-# The words of this house. People and CI say the same ones.
+# The words of this project. People and CI say the same ones.
 #
 #   make demo      map the bundled scene with the lean runtime only
 #   make install   everything, for developing
@@ -6,6 +6,7 @@
 #   make lint      ruff                 (installs first)
 #   make types     mypy over what ships (installs first)
 #   make check     lint, types and test
+#   make docs      the tables and pictures that documents are filled with, made anew (installs first)
 #   make rtx       NVIDIA's compiler for the tests that compile for RTX cards; needs no GPU, skipped where it has no wheel
 #   make gpu-test  the tests for a machine with an NVIDIA GPU and TensorRT (docs/devices.md)
 #   make test-lean the runtime's tests, without torch: make test-lean PYTHON=python3.10
@@ -25,7 +26,7 @@ TORCH_FREE_CORE_TESTS := tests/core/tiling tests/core/test_certificate.py tests/
 LEAN_SOURCES := pyproject.toml setup.py $(shell find kda_edge runtime -name '*.py') $(wildcard runtime/bundled/*.onnx)
 
 .DEFAULT_GOAL := help
-.PHONY: help install check lint types test test-lean gpu-test rtx demo clean
+.PHONY: help install check lint types test test-lean docs gpu-test rtx demo clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -46,7 +47,7 @@ lint: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-# An editable install hides the rooms from mypy, which then checks only the core and says "Success".
+# An editable install hides the other folders from mypy, which then checks only the core and says "Success".
 # build/lib would bring deleted modules back.
 types: install
 	rm -rf $(SHIPPED) build/lib
@@ -55,6 +56,11 @@ types: install
 
 test: install
 	$(VENV)/bin/pytest -n auto --dist loadfile $(PYTEST_ARGS)
+
+docs: install
+	$(VENV)/bin/python -m kda_edge.benchmarks.documents.performance_page
+	$(VENV)/bin/python -m kda_edge.benchmarks.documents.training_tables
+	$(VENV)/bin/python tests/support/architecture_page.py
 
 rtx: install
 	$(VENV)/bin/python -m pip install --quiet --group rtx || \

@@ -1,4 +1,4 @@
-"""What an export is asked to do; needs nothing but the core's torch-free half."""
+"""The configuration of an export; needs nothing but the core's torch-free half."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A float32 graph becomes one of lower precision that holds its budget, sensitive layers found and kept out."""
+"""Lowers the precision of a float32 graph within its budget; sensitive layers are found and kept out."""
 
 from __future__ import annotations
 

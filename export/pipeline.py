@@ -1,4 +1,4 @@
-"""From a checkpoint to a verified artifact: the one function behind `kda-export`."""
+"""The pipeline of an export, from a checkpoint to a verified artifact: the one function behind `kda-export`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flavour of a graph that other people's tools open as it is: QGIS with the Deepness plugin, WebODM with GeoDeep.
+"""Portable graphs, which other people's tools open as they are: QGIS with Deepness, WebODM with GeoDeep.
 
 Both hand a model float32 in 0..1 (uint8 imagery divided by 255), (1, 3, T, T) in RGB, and take the class of the
 greater of two channels. What they know of it they read from `metadata_props`, every value a text that `json.loads`

@@ -1,4 +1,4 @@
-"""A portable graph is held to the graph that it was made of, before it is written: nothing demands that afterwards."""
+"""Checks a portable graph against the one that it was made of, before it is written; nothing does so afterwards."""
 
 from __future__ import annotations
 

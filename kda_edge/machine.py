@@ -1,4 +1,4 @@
-"""What a measurement was made on: without it, a figure says nothing."""
+"""Facts of the machine (processor, instructions, cores, versions), without which a measured figure says nothing."""
 
 from __future__ import annotations
 

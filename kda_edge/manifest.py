@@ -1,4 +1,4 @@
-"""What an artifact says of itself: typed, versioned, validated.
+"""The manifest: what an artifact says of itself, typed, versioned, validated.
 
 The manifest travels as JSON inside the `.onnx` file (`metadata_props`, key `kda_edge.manifest`) and, in part, inside
 the checkpoint. The runtime takes every fact about the model from it; nothing is typed on a command line or guessed.

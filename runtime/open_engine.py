@@ -1,4 +1,4 @@
-"""From a model file to an engine that answers: which library runs it here, and what to tell about that."""
+"""Opens a model file as an engine: which library runs it here, and what to tell about that."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class OpenedEngine:
     """A model behind the library that runs it: raw pixels (N, 3, T, T) to landslide probability (N, 1, T, T).
 
     Attributes:
-        runs: of one of the `engine_*` modules.
+        runs: what one of the modules `*_engine` has opened.
         name: one of `ENGINES` but `auto`.
         notes: what a person should know of this model on this engine, a sentence each.
         graph_sha256: digest of the graph that runs, its file's metadata left out.

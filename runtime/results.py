@@ -1,4 +1,4 @@
-"""What a segmenter hands back of images and scenes: values, nothing that holds a file open."""
+"""Results of images and scenes: plain values, nothing that holds a file open."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Prediction:
         tiles: that the image was cut into.
         failures: tiles that the engine did not answer, twice; none in what `Segmenter.predict` returns.
         seconds: that the whole call took.
-        engine_seconds: of these, in the engine, waiting for other threads' turns included.
+        engine_seconds: spent in the engine, waiting for other threads' turns included.
     """
 
     probability: NDArray[np.float32]
@@ -79,12 +79,12 @@ class ShardResult:
 
     Attributes:
         scene_path: the scene.
-        rows_path: the shard's finished rows; `kda-infer merge` makes a map of those of all shards.
+        rows_path: the shard's finished rows. From the files of all shards `kda-infer merge` makes a map.
         shard: such as `2/7`.
         first_row: of the scene, that is in it.
         end_row: behind the last one; equal to `first_row` where there were more shards than rows of blocks.
         tiles: that begin in these rows.
-        failed_tiles: of these, those without an answer; merging them marks where.
+        failed_tiles: tiles among them without an answer; merging marks where they lie.
         resumed_rows: rows that were not computed now, but taken from an earlier run's journal.
         seconds: from opening the scene to the file in place.
         notes: what a person should know before using the rows, a sentence each.

@@ -1,4 +1,4 @@
-"""The class that people embed: a model, asked about images in memory or scenes on disk."""
+"""`Segmenter`, the class that people embed: a model, asked about images in memory or scenes on disk."""
 
 from __future__ import annotations
 

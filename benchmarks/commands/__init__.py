@@ -1,1 +1,1 @@
-"""The words of `kda-bench`, a file a question; each has `add_arguments` and `run`."""
+"""The subcommands of `kda-bench`, a module each with `add_arguments` and `run`, and what only they need."""

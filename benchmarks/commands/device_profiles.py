@@ -1,4 +1,4 @@
-"""What the makers publish of a device: its peaks, so that a result is a share of a limit."""
+"""Device profiles: the peaks that makers publish, so that a result is a share of a limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a latency run says: figures, notes, and the table for people."""
+"""Figures of a latency run, its notes, and the table for people."""
 
 from __future__ import annotations
 

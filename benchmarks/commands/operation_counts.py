@@ -1,4 +1,4 @@
-"""How much an ONNX graph computes and moves at least, counted from the graph itself."""
+"""Operations and bytes of an ONNX graph, the least that it computes and moves, counted from the graph itself."""
 
 from __future__ import annotations
 

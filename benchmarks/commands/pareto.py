@@ -1,4 +1,4 @@
-"""Which settings nobody beats, and the one to take."""
+"""Pareto-optimal settings: those that nobody beats, and the one to take."""
 
 from __future__ import annotations
 

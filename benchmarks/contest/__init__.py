@@ -1,1 +1,1 @@
-"""Contestants of a comparison in processes of their own, in turns, and what came of it."""
+"""A comparison: contestants in processes of their own, in turns, and what came of it."""

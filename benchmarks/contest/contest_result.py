@@ -1,4 +1,4 @@
-"""What a comparison of contestants on a scene says: figures for machines, a table for people."""
+"""The result of a comparison on a scene: figures for machines, a table for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether two maps are of the same thing: a comparison of times is worth nothing where they are not."""
+"""Agreement of two maps: where they are not of the same thing, a comparison of times is worth nothing."""
 
 from __future__ import annotations
 

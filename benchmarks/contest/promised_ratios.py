@@ -1,4 +1,4 @@
-"""What this project promises of a whole scene, as ratios of times measured in turns."""
+"""Promised ratios: what this project promises of a whole scene, as ratios of times measured in turns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process of its own for one contestant: its threads, its memory and its libraries touch no other.
+"""The process of one contestant: its threads, its memory and its libraries touch no other.
 
 It reads a task from stdin, opens the contestant, and then runs a lap for each further line; it answers each line with
 one line of JSON on stdout. Started by `kda_edge.benchmarks.contest.contestant_process`.

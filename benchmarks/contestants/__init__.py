@@ -1,1 +1,1 @@
-"""Who can map a scene in a comparison, each in its own way, behind one protocol."""
+"""Contestants of a comparison: ways to map a scene, behind one protocol."""

@@ -1,4 +1,4 @@
-"""Whom `kda-bench compare` can let run, by name; each is imported when it is asked for, and needs its own packages."""
+"""Contestants of `kda-bench compare` by name; each is imported when asked for, and needs its own packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the engine alone needs for the tiles of a scene: the floor under every way to map it.
+"""The engine alone as a contestant: what it needs for a scene's tiles is the floor under every way to map it.
 
 Tiles are read, filled and stacked while the clock stands; it runs for the engine's calls alone, a row of tiles at a
 time. Tiles without any valid pixel are left out, as our map leaves them out.

@@ -1,4 +1,4 @@
-"""What contestants of `kda-bench compare` share: the task, what a lap tells, and the protocol of a contestant."""
+"""The task of `kda-bench compare`, what a lap of it tells, and the protocol of a contestant."""
 
 from __future__ import annotations
 

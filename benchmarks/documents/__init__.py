@@ -1,1 +1,1 @@
-"""Measured figures into documents, so that no number is typed by hand."""
+"""Tables of documents made from measured results, so that no number is typed by hand."""

@@ -1,1 +1,1 @@
-"""Calls timed until steady, in turns, with intervals: no machine, no model, only clocks."""
+"""Timing: calls until they are steady, in turns, with intervals; and the work that is timed."""

@@ -1,4 +1,4 @@
-"""When a series of times is steady enough to stop: its windows must agree on the median."""
+"""Stability of a series of times: it is steady enough to stop when its windows agree on the median."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run spends its time, seen from outside: every few milliseconds, what each of its threads is doing.
+"""A sampler of threads: every few milliseconds, from outside, in which phase of a run each of them is.
 
 Nothing in the runtime is changed or slowed for it. A thread counts for the phase of the innermost function of ours that
 it is in, so that NumPy and GDAL count for whoever called them; a thread that waits for another counts as waiting.

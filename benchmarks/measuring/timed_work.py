@@ -1,4 +1,4 @@
-"""The work that is timed: raw pixels made ready for an engine, then the engine's answer, with what each part took."""
+"""A timed call of an engine: raw pixels made ready, then the engine's answer, with what each part took."""
 
 from __future__ import annotations
 

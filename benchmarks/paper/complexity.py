@@ -1,4 +1,4 @@
-"""How large a network is and how much it computes, counted as the paper counts."""
+"""Parameters and GFLOPs of a network, counted as the paper counts them."""
 
 from __future__ import annotations
 

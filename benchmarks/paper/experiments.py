@@ -1,4 +1,4 @@
-"""Experiments as cells of a table: each a few `kda-train` commands, run one after another, resumable.
+"""Runs the cells of a table, each a few `kda-train` commands, one after another, resumable.
 
 Commands run as processes of their own, so that one that fails or is killed leaves the others alone. A step that is
 begun or done is marked with the arguments that it and the steps before it had; the same table started again goes on

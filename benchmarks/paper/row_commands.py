@@ -1,4 +1,4 @@
-"""What is run for a row of the paper: its `kda-train` commands, and the folders that rows share.
+"""The `kda-train` commands of a row of the paper, and the folders that rows share.
 
 A folder is named after what its step is, never after the table: the student that DINOv2-L taught at 0.6/0.4 is in all
 four tables and is made once.
@@ -21,8 +21,8 @@ from kda_edge.networks.student import VARIANTS
 from .experiments import Cell, Step
 from .tables import PaperRow
 
-# The paper names sizes of ConvNeXt and no weights. Of those that timm has for all three sizes (XL was published with
-# ImageNet-22k only), these are not fine-tuned to the 1000 classes of ImageNet-1k: features of a broad pre-training.
+# The paper names sizes of ConvNeXt and no weights. XL was published with ImageNet-22k only; timm has such weights for
+# all three sizes. Taken are those without fine-tuning to the 1000 classes of ImageNet-1k: a broad pre-training.
 TEACHERS: Final = MappingProxyType(
     {
         "DINOv2-B": "vit_base_patch14_dinov2.lvd142m",

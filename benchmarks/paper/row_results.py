@@ -1,4 +1,4 @@
-"""What the cells of a paper's table came to: its rows as JSON holds them, and the notes that go with it."""
+"""Results of a paper's table: its rows as JSON holds them, and the notes that go with it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One form for every result: JSON by a schema, a table for people, a plot."""
+"""Results in one form: JSON by a schema, a table for people, a plot."""

@@ -1,4 +1,4 @@
-"""What the figures of a result were measured on, and with: machine, GPU, packages, model."""
+"""The machine, GPU, packages and model that a result was measured on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people read: a table with units and bounds; and where the JSON goes."""
+"""Text tables of results, with units and bounds; and where the JSON goes."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the machine tells of itself at work: energy, power, clocks, temperatures, memory."""
+"""Sensors of the machine at work: energy, power, clocks, temperatures, memory."""

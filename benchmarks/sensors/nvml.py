@@ -1,4 +1,4 @@
-"""What NVIDIA's driver tells of a GPU: energy, power, clocks, temperature, why it is slow, memory.
+"""NVML, NVIDIA's account of a GPU: energy, power, clocks, temperature, why it is slow, memory.
 
 By nvidia-ml-py (`pynvml`), which is the maker's own. A reading that a GPU does not offer is None; the first reason why
 nothing at all can be read is returned in words.

@@ -1,4 +1,4 @@
-"""What a Jetson tells of itself, line by line: power of its rails (INA3221), temperatures, load, clocks, memory.
+"""`tegrastats`, a Jetson's account of itself by lines: power of rails (INA3221), temperatures, load, clocks, memory.
 
 `tegrastats` is part of JetPack and prints a line every interval. Its rails differ by module; one whose name is among
 `TOTALS` is the input of the whole module, an AGX Orin has none and its three rails add up instead.

@@ -1,1 +1,1 @@
-"""Single questions, each answered once by `python -m`, their answers kept in results/."""
+"""Studies: single questions, each answered once by `python -m`, the answers kept in `benchmarks/results/`."""

@@ -1,1 +1,1 @@
-"""A student as an ONNX graph, and the ways to write it that engines compute well."""
+"""ONNX graphs of a student, written in ways that engines compute well."""

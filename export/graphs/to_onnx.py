@@ -1,4 +1,4 @@
-"""A student becomes an ONNX graph: raw pixels in, landslide probability out, one tile size.
+"""ONNX export of a student: raw pixels in, landslide probability out, one tile size.
 
 What the graph is, and why:
 

@@ -1,1 +1,1 @@
-"""What is known to go wrong with a graph on its way into an engine, as rules."""
+"""Lint rules for graphs: what is known to go wrong on the way into an engine."""

@@ -1,4 +1,4 @@
-"""What the rules of `lint` read of a graph: types and shapes as onnx infers them, constants, who makes what.
+"""Facts of a graph that the lint reads: types and shapes as onnx infers them, constants, who makes what.
 
 Unlike `GraphView`, which passes over a graph that is in order, this takes any: finding out is what the rules are for.
 """

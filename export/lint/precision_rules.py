@@ -1,4 +1,4 @@
-"""Rules about number types and quantisation: what keeps an FP16 or INT8 graph from being refused or silently wrong.
+"""Lint rules about number types and quantisation: what an FP16 or INT8 graph is refused for, or silently wrong.
 
 Sources: trials with the parsers of TensorRT-RTX 1.7 (float16 X beside a float32 grid and int32 DequantizeLinear are
 refused; uint8 zero points and float64 pass there, and not in TensorRT 10.3); the operator tables of onnx-tensorrt,

@@ -1,4 +1,4 @@
-"""What is known to go wrong with a graph on its way into TensorRT, as rules that a graph is held to.
+"""Lint rules that a graph is held to: what is known to go wrong on the way into TensorRT.
 
 Each rule is a function that yields one line a finding. The sources are the TensorRT and onnx-tensorrt trackers and
 trials with its parsers: GridSample is misread from opset 20 on (TensorRT issue 4646), `Attention` (opset 23), Resize

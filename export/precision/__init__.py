@@ -1,1 +1,1 @@
-"""A float32 graph in FP16 or INT8: which nodes, which ranges, which layers stay out."""
+"""FP16 and INT8 graphs made of float32 ones: which nodes, which ranges, which layers stay out."""

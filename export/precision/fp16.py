@@ -1,4 +1,4 @@
-"""A float32 graph becomes one in half precision, written as casts: what is in the file is what every engine does.
+"""FP16: a float32 graph in half precision, written as casts. What is in the file is what every engine does.
 
 TensorRT 11 has no precision flags, and with casts in a strongly typed network TensorRT 10 means the same. The graph
 takes and gives float32 as before; which nodes compute in half, and why others do not, is `half_plan.py`'s to say. At a

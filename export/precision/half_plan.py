@@ -1,4 +1,4 @@
-"""Which nodes of a graph compute in half precision, and why each of the others does not.
+"""The plan of half precision: which nodes of a graph compute in it, and why each of the others does not.
 
 **By rule** (`half_rules.py`), always, these stay float32:
 
@@ -36,7 +36,7 @@ class HalfPlan:
 
     Attributes:
         view: the graph.
-        in_half: positions of the nodes that are in half, those that only move values among them.
+        in_half: positions of the nodes in half; nodes that only move values are among them.
         reasons: position -> why this node that could have been in half computes in float32.
     """
 

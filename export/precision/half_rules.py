@@ -1,4 +1,4 @@
-"""Which nodes of a graph must compute in float32, whatever is asked for, by reason.
+"""Rules of half precision: which nodes must compute in float32 whatever is asked for, by reason.
 
 Each rule is a function that finds nodes. The sources are TensorRT issue 4723 and trials with DySample: half positions
 are off by 0.03 to 0.06 px at 128 px of width.

@@ -1,4 +1,4 @@
-"""A float32 graph becomes one in INT8, written as QuantizeLinear and DequantizeLinear in front of its weighted layers.
+"""INT8: a float32 graph with QuantizeLinear and DequantizeLinear in front of its weighted layers.
 
 TensorRT's builder and the CPU engines read the same file: int8 around 0, one scale for an activation, one for each
 output channel of a weight, biases in floating point. A pair of Q and DQ stands on each layer's input; outputs have
@@ -131,7 +131,7 @@ def quantised_graph(
 
 
 class _Writer:
-    """The nodes with Q and DQ in front of those that are chosen; `constants` are what these take."""
+    """A graph's nodes, with Q and DQ in front of the chosen ones; `constants` are what Q and DQ take."""
 
     def __init__(self, view: GraphView, ranges: Ranges, chosen: Collection[int]) -> None:
         self.view, self.ranges, self.chosen = view, ranges, chosen

@@ -1,4 +1,4 @@
-"""How far the activations of a graph reach on real tiles: what INT8 has to hold.
+"""Ranges of a graph's activations on real tiles: what INT8 has to hold.
 
 Two passes over the tiles, one tile at a time: the largest magnitude of every tensor, then a histogram of magnitudes
 up to it. So memory is the activations of one tile and a few thousand bins a tensor, and neither the order nor the

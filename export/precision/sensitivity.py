@@ -1,4 +1,4 @@
-"""Find the few groups of layers that a lower precision damages, and keep those out; shared by FP16 and INT8.
+"""The search for the few groups of layers that a lower precision damages, to keep them out; for FP16 and INT8.
 
 Each evaluation builds a graph and measures it, which takes seconds to minutes, so they are counted and few: one where
 nothing needs to be kept out; else one for each group to rank them by what each does alone, and then about twice the

@@ -1,1 +1,1 @@
-"""Pixels to verify and calibrate on: generated, cut from imagery, labelled."""
+"""Tiles to verify and calibrate on: generated, cut from imagery, labelled."""

@@ -1,1 +1,1 @@
-"""A graph held to PyTorch: on tiles, on labels, and by the clock."""
+"""Verification of a graph against PyTorch: on tiles, on labels, and by the clock."""

@@ -1,4 +1,4 @@
-"""What is compared, as engines: a student in PyTorch, and a graph in memory in the engines of a CPU."""
+"""Engines that are compared: a student in PyTorch, and a graph in memory in the engines of a CPU."""
 
 from __future__ import annotations
 

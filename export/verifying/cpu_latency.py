@@ -1,4 +1,4 @@
-"""Two graphs timed side by side on the CPU's engines: A B A B, so that a busy hour slows all alike."""
+"""Latency of two graphs on the CPU's engines, timed A B A B, so that a busy hour slows all alike."""
 
 from __future__ import annotations
 

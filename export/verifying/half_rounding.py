@@ -1,4 +1,4 @@
-"""What a graph in half precision answers when every half tensor really is rounded.
+"""Half rounding written down: what a graph answers when every half tensor really is rounded.
 
 ONNX Runtime's CPU provider has float kernels alone for most operators. It computes a half node in float32 between
 casts of its own and takes those casts out again where two half nodes meet, at every level of optimisation, and with
@@ -6,11 +6,11 @@ all of them also the graph's own casts: 1 + 2^-12 passes through a half tensor u
 (seen with ONNX Runtime 1.32 on x86; none of the session options and disabled optimisers that were tried changed it).
 Such an answer says little of what half precision costs.
 
-`rounded_graph` writes the rounding down: everything is float32, constants keep the values that half gave them, and
-each tensor that was half goes through a pair of casts, to half and back, which ONNX Runtime leaves alone. What it
-shows: the loss of storing each node's result in half, overflow and underflow included. What it does not: the sums
-inside of a kernel are float32 here, where those of an engine may be in half; and engines fuse nodes, whose results
-between them are then not rounded.
+`rounded_graph` writes the rounding down. Everything is float32, and constants keep the values that half gave them.
+Each tensor that was half goes through a pair of casts, to half and back; ONNX Runtime leaves such a pair alone. This
+shows the loss of storing each node's result in half, overflow and underflow included. It does not show two things:
+sums inside of a kernel are float32 here and may be half in an engine; and engines fuse nodes, so that results between
+them are not rounded.
 """
 
 from __future__ import annotations

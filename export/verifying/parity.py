@@ -1,4 +1,4 @@
-"""How far a graph's probabilities lie from PyTorch's on tiles: measured as values, judged elsewhere."""
+"""Parity with PyTorch: how far a graph's probabilities lie from it on tiles; values, judged elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a graph to its certificate: compared with PyTorch on tiles and, where there are labels, on IoU."""
+"""The verifier, from a graph to its certificate: compared with PyTorch on tiles and, with labels, on IoU."""
 
 from __future__ import annotations
 

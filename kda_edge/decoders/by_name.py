@@ -1,4 +1,4 @@
-"""The decoders that Table IV compares with DCF, on the same four maps.
+"""Decoder heads by name: those that Table IV compares with DCF, on the same four maps.
 
 Each takes the encoder's maps at strides 4, 8, 16 and 32 and returns the landslide logit (landslide minus background)
 at the image's size, (B, 1, H, W). Structure and widths are those of the published code of KDA (doi

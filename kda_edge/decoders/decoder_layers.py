@@ -1,4 +1,4 @@
-"""The steps that the heads of Table IV share."""
+"""Layers that the decoder heads of Table IV share."""
 
 from __future__ import annotations
 

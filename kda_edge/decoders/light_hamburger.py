@@ -1,4 +1,4 @@
-"""SegNeXt: MSCAN and the light Hamburger decoder.
+"""The light Hamburger, SegNeXt's decoder.
 
 Source: Guo et al. 2022, arXiv:2209.08575, section 3.2 and table 2.
 """

@@ -6,8 +6,8 @@ doi 10.1007/s10346-022-01847-1; widths and wiring follow the authors' published 
 The encoder there is ResNet-101 with an output stride of 16; the maps behind its stem (stride 2) and its stages 1
 (stride 4), 2 (stride 8) and 4 (stride 16) are used.
 
-Two things differ: maps are resized between pixel centres (the code: between corners, which moves pixels by an amount
-that depends on the tile's size), and convolutions in front of a batch norm have no bias, which the norm makes idle.
+Two things differ. Maps are resized between pixel centres; the code does so between corners, which moves pixels by an
+amount that depends on the tile's size. Convolutions in front of a batch norm have no bias: the norm makes it idle.
 """
 
 from __future__ import annotations

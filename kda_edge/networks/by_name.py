@@ -1,4 +1,4 @@
-"""One door to every network, by name: the students, the students with other heads, and the peers of Table II."""
+"""Networks by name, all through one function: the students, those with other heads, and the peers of Table II."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every segmentation network here is: an encoder, a decoder, and one landslide logit a pixel.
+"""The base class of every segmentation network: an encoder, a decoder, and one landslide logit a pixel.
 
 The checkpoint, training, evaluation and export take any `Network`; the student is one, and so is each model that it
 is compared with.

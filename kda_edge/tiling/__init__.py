@@ -1,1 +1,1 @@
-"""From pixels to probability, tile by tile: the one way for training and runtime. No torch."""
+"""Tiled prediction, from pixels to probability: the one way for training and runtime. No torch."""

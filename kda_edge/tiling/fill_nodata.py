@@ -1,4 +1,4 @@
-"""What the network is given where a tile has no pixels: the nearest ones, never black.
+"""Nodata filled for the network: with the nearest pixels, never black.
 
 A cliff from imagery to a constant makes networks fire along it. Training and inference use these two functions alike.
 """

@@ -1,4 +1,4 @@
-"""Where pixels come from: anything that can be read by rows and columns."""
+"""Pixels of a window, and the protocol of a source that is read by rows and columns."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Band:
         failed: (h, W), True where a failed tile lies, also where a neighbour answered for it.
         failures: the tiles that begin in this band and have no answer.
         asked: the tiles that begin in this band and that the engine was given.
-        answered: of these, those that it answered.
+        answered: the tiles among them that it answered.
         masks: which of its pixels, and of those around it, have data.
     """
 

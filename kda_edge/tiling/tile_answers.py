@@ -1,4 +1,4 @@
-"""What an engine says of tiles: a probability of every pixel, or why there is none."""
+"""Answers of an engine for tiles: a probability of every pixel, or why there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the tiles of a scene lie: pure integers, the same for training's evaluation and for the runtime."""
+"""The grid of a scene's tiles: pure integers, the same for training's evaluation and for the runtime."""
 
 from __future__ import annotations
 

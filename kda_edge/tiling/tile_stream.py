@@ -1,4 +1,4 @@
-"""From rows of a source, top to bottom, to tiles that an engine can be given: one row of tiles in memory at a time."""
+"""A stream of tiles for an engine, cut from rows of a source, top to bottom: one row of tiles in memory at a time."""
 
 from __future__ import annotations
 

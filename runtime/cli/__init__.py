@@ -1,4 +1,4 @@
-"""`kda-infer`: what a person types, and what is said in return."""
+"""The command `kda-infer`: what a person types, and what is said in return."""
 
 from .infer import main
 

@@ -1,4 +1,4 @@
-"""What a command line asks for, as one value that checks itself."""
+"""The configuration of `kda-infer`: what a command line asks for, as one value that checks itself."""
 
 from __future__ import annotations
 

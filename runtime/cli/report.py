@@ -1,4 +1,4 @@
-"""What `kda-infer` says: a bar, a sentence or a JSON line a scene, and errors on one line."""
+"""Console output of `kda-infer`: a bar, a sentence or a JSON line a scene, and errors on one line."""
 
 from __future__ import annotations
 

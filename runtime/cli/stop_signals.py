@@ -1,4 +1,4 @@
-"""Requests to stop that are never lost: Ctrl-C, a service manager's SIGTERM, a terminal that goes away."""
+"""Stop signals, never lost: Ctrl-C, a service manager's SIGTERM, a terminal that goes away."""
 
 from __future__ import annotations
 

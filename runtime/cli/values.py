@@ -1,4 +1,4 @@
-"""What a person types for an option, as a value; what can't be one is wrong usage. Imports nothing heavy."""
+"""Parsers of option values: what a person types, or wrong usage where it can't be one. Imports nothing heavy."""
 
 from __future__ import annotations
 

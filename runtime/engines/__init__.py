@@ -1,1 +1,1 @@
-"""A model file behind ONNX Runtime or OpenVINO, and the choice between what could run it."""
+"""Inference engines of ONNX Runtime and OpenVINO: the model file that they open, and the choice between them."""

@@ -1,4 +1,4 @@
-"""The model file as the runtime takes it: its manifest read, its certificate demanded, before any engine sees it."""
+"""The model file as the runtime takes it: manifest read, certificate demanded, before any engine sees it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can run a model, by name; loads no engine, so that a command line can ask."""
+"""Names of the engines that can run a model; loads none of them, so that a command line can ask."""
 
 from __future__ import annotations
 

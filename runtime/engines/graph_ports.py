@@ -1,4 +1,4 @@
-"""What goes into a model's graph and what comes out: the names, and how a graph is held to its manifest."""
+"""Names, types and shapes of a graph's input and output, held to the manifest."""
 
 from __future__ import annotations
 

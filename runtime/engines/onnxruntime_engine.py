@@ -27,7 +27,7 @@ from .remembered import cache_folder
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 TENSORRT: Final = "TensorrtExecutionProvider"
-# Each before those that take the operators which it leaves.
+# In order of preference: what one provider leaves, the next one takes.
 PROVIDERS: Final = {"cpu": (CPU,), "cuda": (CUDA, CPU), "tensorrt": (TENSORRT, CUDA, CPU)}
 LIBRARIES: Final = {"cuda": "CUDA and cuDNN", "tensorrt": "TensorRT, CUDA and cuDNN"}
 _ERRORS_ONLY_RAISED: Final = 4  # ONNX Runtime's log level "fatal": errors reach us as exceptions, not on stderr
@@ -76,7 +76,7 @@ def session_options(ort: Any = onnxruntime, *, threads: int = 0, spinning: bool 
 
     Args:
         ort: the module onnxruntime.
-        threads: on the CPU; 0 takes as many as suit this process (`cores.thread_count`).
+        threads: on the CPU; 0 takes as many as suit this process (`usable_cores.thread_count`).
         spinning: threads that wait for work keep their cores busy, as is ONNX Runtime's default. Off: what reads,
             blends and writes needs those cores, and so does a battery. What it gains or costs was not measured yet.
 

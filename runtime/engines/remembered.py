@@ -1,4 +1,4 @@
-"""What was found out once on this machine about engines, kept in the user's cache; it may fail."""
+"""The user's cache of what was found out about engines on this machine; it may fail."""
 
 from __future__ import annotations
 

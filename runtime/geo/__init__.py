@@ -1,1 +1,1 @@
-"""Rasters on Earth: GDAL read strictly, where pixels lie, how much ground they cover."""
+"""Georeferencing: GDAL read strictly, where pixels lie on Earth, how much ground they cover."""

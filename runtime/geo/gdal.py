@@ -1,4 +1,4 @@
-"""How this room uses GDAL: a bounded cache, strict reads, warnings that are either ours to pass on or silenced."""
+"""GDAL as the runtime uses it: a bounded cache, strict reads, warnings passed on or silenced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the pixels of a raster lie on the WGS84 ellipsoid, and how much ground they cover."""
+"""Positions of a raster's pixels on the WGS84 ellipsoid, and the ground area that they cover."""
 
 from __future__ import annotations
 

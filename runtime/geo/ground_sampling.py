@@ -1,4 +1,4 @@
-"""How large a scene's pixels are on the ground, and whether the model knows such pixels."""
+"""The ground sampling distance: how large a scene's pixels are, and whether the model knows such pixels."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The machine under us: cores that may really be used, the GPU behind the driver, its memory."""
+"""The hardware: cores that may really be used, the GPU behind the driver, its memory."""

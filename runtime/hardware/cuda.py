@@ -122,7 +122,7 @@ class Cuda(Protocol):
 
 
 def open_cuda(device_index: int = 0, *, import_module: Callable[[str], Any] = importlib.import_module) -> Cuda:
-    """Return CUDA on a device that `device_probe.probe` has found, through cuda-bindings, else through pycuda.
+    """Return CUDA on a device that `gpu_probe.probe` has found, through cuda-bindings, else through pycuda.
 
     Raises:
         MissingDependency: neither library is installed.

@@ -1,4 +1,4 @@
-"""CUDA through NVIDIA's cuda-bindings; `cuda_buffers.Cuda` says what each method promises."""
+"""CUDA through NVIDIA's cuda-bindings; `cuda.Cuda` says what each method promises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CUDA through pycuda; `cuda_buffers.Cuda` says what each method promises."""
+"""CUDA through pycuda; `cuda.Cuda` says what each method promises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many processor cores this process may really use; libraries ask the machine, which a container only borrows."""
+"""Processor cores that this process may really use: libraries count the machine's, of which a container has a share."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""From pixels to rows of a map: reading, inference and bytes, all at once and bounded."""
+"""Rows of a map made from pixels: reading, inference and bytes, all at once and bounded."""

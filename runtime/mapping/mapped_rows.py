@@ -1,4 +1,4 @@
-"""From an open scene to the rows of its map: reading, inference and what comes after it, all at once and bounded."""
+"""Rows of a map from an open scene: reading, inference and what comes after it, all at once and bounded."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class MappedRows:
         landslide_px: pixels of class 1.
         unknown_px: pixels that could not be read, or have data and no tile that answered.
         tiles: that begin in these rows, those without data included.
-        asked_tiles: of these, those that the engine was given.
-        answered_tiles: of these, those that it answered; none of a scene's is an engine that does not work.
+        asked_tiles: tiles among them that the engine was given.
+        answered_tiles: tiles that it answered. If it answered none of a scene, it does not work.
         failures: tiles without an answer, because of the engine or of pixels that could not be read.
         warnings: what the source complained of so far, a sentence each.
     """
@@ -143,7 +143,7 @@ class _Finish:
         self.reason = ""  # of the last failure
 
     def __call__(self, step: Step, answers: Sequence[Answer]) -> list[MappedRows]:
-        """Return the rows that a step finishes, those of them that are wanted."""
+        """Return the wanted rows among those that a step finishes."""
         band = self._bands.add(step, answers)
         if band is None:
             return []
@@ -190,7 +190,7 @@ class _Finish:
 
 @contextmanager
 def _thread(name: str) -> Iterator[ThreadPoolExecutor]:
-    """One thread, which does what it is given in that order; what it has not begun at the end is left out."""
+    """One thread that works in the order in which it is asked. What it has not begun at the end is left out."""
     thread = ThreadPoolExecutor(1, thread_name_prefix=name)
     try:
         yield thread

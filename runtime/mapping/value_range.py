@@ -1,4 +1,4 @@
-"""Values of the scene onto values of the model: declared by the manifest and the user, never guessed from pixels."""
+"""The value range of a scene mapped onto the model's: declared by manifest and user, never guessed from pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of a map into its three files, wherever they come from: an engine, a journal, the shards of other machines."""
+"""A map's three files assembled from rows, wherever these come from: an engine, a journal, other machines' shards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The place of a scene on Earth, carried into a GeoTIFF bit for bit, or refused."""
+"""CRS and transform of a scene, written to a GeoTIFF and read back equal, or refused."""
 
 from __future__ import annotations
 

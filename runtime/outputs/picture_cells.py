@@ -1,4 +1,4 @@
-"""A scene and its map made as small as a picture, in strips: no landslide is lost, and colours are means of samples."""
+"""A scene and its map downsampled to a picture, in strips: no landslide is lost, colours are means of samples."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ..scenes.scene import Scene
 Bytes = npt.NDArray[np.uint8]
 
 NO_DATA, GROUND, SLIDE = 0, 1, 2  # what a cell of the picture shows; the largest in it wins
-STRIP_PX: Final = 4_000_000  # pixels of a strip of whole rows, so that memory is that of a strip
-SAMPLES: Final = 4  # rows and columns of a cell that its colour is the mean of; all of them where there are fewer
+STRIP_PX: Final = 4_000_000  # pixels of a strip of whole rows: no more are in memory at once
+SAMPLES: Final = 4  # rows and columns of a cell, or all where there are fewer; its colour is their mean
 
 
 def cells_of_map(landslides: Any, size_hw: tuple[int, int]) -> Bytes:

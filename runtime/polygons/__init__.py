@@ -1,1 +1,1 @@
-"""Landslides as polygons: components, outlines and the files of them, while rows come in."""
+"""Landslide polygons, written while rows come in: connected components, outlines, GeoJSON and GeoPackage."""

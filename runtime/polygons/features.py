@@ -1,4 +1,4 @@
-"""Polygons with what is known of each, as the files of them take it."""
+"""Features: polygons with their attributes, as GeoJSON and GeoPackage take them."""
 
 from __future__ import annotations
 

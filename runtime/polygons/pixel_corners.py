@@ -19,8 +19,15 @@ Bytes = npt.NDArray[np.uint8]
 # edge along the column goes down, else up.
 RIGHT, DOWN, QUADRANT, CONVEX = 1, 2, 3, 4
 
-# By the four pixels around a corner (bit = quadrant): how the outline turns, and in which quadrant its landslide lies.
-# Where two pixels meet at the corner only, these say it of the upper one, as if they were two landslides.
+# By the four pixels around a corner (bit = quadrant): how the outline turns, and inside which quadrant its landslide
+# is. X is landslide. Two pixels that meet at the corner only count as two landslides; the tables hold the upper one.
+#
+#   quadrants     one pixel        all but one      two that meet at the corner
+#     0 | 1         . | .             . | X            X | .
+#     --+--         --+--             --+--            --+--
+#     2 | 3         . | X             X | X            . | X
+#   _KIND         CONVEX | 3          0              CONVEX | 0    (of the lower: CONVEX | 3)
+#   _INSIDE       3                   3              0             (of the lower: 3)
 _KIND: Final = np.zeros(16, np.uint8)
 _INSIDE: Final = np.zeros(16, np.uint8)
 for _quadrant in range(4):

@@ -1,4 +1,4 @@
-"""A file that grows by whole frames: what a power cut tore off its end is seen, and cut."""
+"""An append-only file of whole frames: what a power cut tore off its end is seen, and cut."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from kda_edge.errors import OutputError
-
 from kda_edge.whole_files import free_bytes_at
 
 MAGIC: Final = b"kda-edge journal 2\n"

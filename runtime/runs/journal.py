@@ -1,4 +1,4 @@
-"""The record of a scene's finished rows: what a run that was cut off goes on from, and what a shard leaves behind.
+"""The journal: a scene's finished rows on disk, from which a stopped run goes on, and which a shard leaves behind.
 
     mark | header | rows | rows | ... | end        (the end in a shard's finished file only)
 
@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from kda_edge.errors import JournalError, OutputError
+from kda_edge.whole_files import flush, free_bytes_at
 
+from ..mapping.mapped_rows import MappedRows
 from .framed_file import DamagedFile, FramedFile, locked
 from .journal_frames import END, HEADER, ROWS, facts_of, payload_of, rows_from
-from kda_edge.whole_files import free_bytes_at
-from ..mapping.mapped_rows import MappedRows
-from kda_edge.whole_files import flush
 
 _SHOWN: Final = 12  # characters of a digest in a message
 
@@ -84,7 +83,7 @@ class Journal:
         path: of the file.
         header: of its rows; None as long as there are none.
         rows_px: how many rows it has.
-        answered_tiles: that the engine answered, of those that begin in these rows.
+        answered_tiles: tiles that begin in these rows and that the engine answered.
         finished: it has its end, and so all its rows.
     """
 

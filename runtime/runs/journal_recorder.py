@@ -1,12 +1,12 @@
-"""Rows of a run on their way to its journal."""
+"""Writes finished rows to the journal in a thread of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from .journal import Header, Journal
 from ..mapping.mapped_rows import MappedRows
+from .journal import Header, Journal
 
 
 class Recorder:

@@ -1,4 +1,4 @@
-"""How much memory a map takes, told before it is begun, and how many tiles at once fit into what there is."""
+"""Memory bounds: how much a map takes, told before it is begun, and how many tiles at once fit into what there is."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from kda_edge.errors import UsageError
 from kda_edge.tiling.tile_grid import TileGrid
 
 from ..geo.gdal import CACHE_BYTES
-from ..map_format import BLOCK_PX
-from ..outputs.map_geotiff import ROWS_BEHIND
+from ..map_format import BLOCK_PX, HALO_PX
 from ..mapping.mapped_rows import READERS, ROWS_PX, STEPS_AHEAD, STEPS_BEHIND
-from ..map_format import HALO_PX
+from ..outputs.map_geotiff import ROWS_BEHIND
 from ..scenes.read_ahead import ReadPlan
 
 MIB: Final = 2**20
 BANDS: Final = 3
-# Bytes a pixel, from what the code holds; tests/runtime/runs/test_memory_bounds.py compares the sum with a process's peak.
+# Bytes a pixel, from what the code holds. The sum is compared with a process's peak by
+# tests/runtime/runs/test_memory_bounds.py.
 BLEND_BYTES: Final = 9  # a row of tiles: mean, weight, failed
 BAND_BYTES: Final = 13  # finished rows: masks that wait with the steps, layers of this band, the last and the next
 LATER_BYTES: Final = 24  # rows that are handed out, with their user: journal, polygons

@@ -1,4 +1,4 @@
-"""The shards of one scene, computed wherever, into the same three files that one run would have made."""
+"""Merges the shards of one scene, computed wherever, into the three files that one run would have made."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from pathlib import Path
 from kda_edge.errors import JournalError, ManifestError
 from kda_edge.manifest import Manifest
 
-from ..outputs.assemble import assemble
-from .framed_file import alone
 from ..geo.gdal import gdal_session
-from .journal import Header, Journal, read_journal
 from ..mapping.mapped_rows import MappedRows
-from .request import Cancel, Order
-from .journal import journal_path
+from ..outputs.assemble import assemble
 from ..outputs.output_files import output_paths, ready_folder, staged
 from ..results import SceneResult
 from ..scenes.scene import open_scene
 from ..scenes.scene_digest import digesting
+from .framed_file import alone
+from .journal import Header, Journal, journal_path, read_journal
+from .request import Cancel, Order
 from .shards import shard_of
 
 
@@ -96,7 +95,7 @@ def merge_shards(
 
 
 def _files(shards: Sequence[str | Path], stem: str) -> list[Path]:
-    """Return the files named, for a folder those of this scene in it."""
+    """Return the files named; of a folder, its files of this scene."""
     files: list[Path] = []
     for path in map(Path, shards):
         found = sorted(path.glob("*.kda")) if path.is_dir() else [path]

@@ -1,4 +1,4 @@
-"""What is asked of a scene, and the model that is asked."""
+"""A scene request: its path, options and cancel; and the model that answers it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TypeAlias
 
 from kda_edge.errors import Cancelled, UsageError
 from kda_edge.manifest import InputContract, Manifest
-from kda_edge.tiling.tile_answers import Engine
 from kda_edge.tiling.predict import Progress
+from kda_edge.tiling.tile_answers import Engine
 
 from ..scenes.scene import Resample, Scene, open_scene
 

@@ -13,23 +13,21 @@ from kda_edge import __version__
 from kda_edge.errors import Cancelled, EngineError, OutputError, SceneError
 from kda_edge.tiling.tile_grid import TileGrid
 
-from ..outputs.assemble import Tally, assemble, failure_notes
 from ..geo.gdal import gdal_session
 from ..mapping.image_in_memory import OVERLAP_SHARE
-from .journal import Header, Journal, opened_journal, require_same
 from ..mapping.mapped_rows import MappedRows, mapped_rows
-from .memory_bounds import Bounds, Work, bounds_within, resident_bytes
-from .request import Model, Order
-from .journal import journal_path
-from ..outputs.output_files import output_paths, ready_folder, staged
-from .shards import shard_path
-from ..outputs.georeference import require_carried
 from ..mapping.value_range import with_values_mapped
-from .journal_recorder import Recorder
+from ..outputs.assemble import Tally, assemble, failure_notes
+from ..outputs.georeference import require_carried
+from ..outputs.output_files import output_paths, ready_folder, staged
 from ..results import SceneResult, ShardResult
 from ..scenes.scene import Scene
 from ..scenes.scene_digest import SceneContent, digesting
-from .shards import Shard
+from .journal import Header, Journal, journal_path, opened_journal, require_same
+from .journal_recorder import Recorder
+from .memory_bounds import Bounds, Work, bounds_within, resident_bytes
+from .request import Model, Order
+from .shards import Shard, shard_path
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class _Work:
         )
 
     def all_rows(self, journal: Journal) -> Generator[MappedRows, None, None]:
-        """Yield the rows that are wanted, those first that an earlier run has finished."""
+        """Yield the wanted rows; first come those that an earlier run has finished."""
         if journal.rows_px:
             require_same(journal, self.header())
             for rows in journal.replay():

@@ -1,10 +1,10 @@
-"""Shares of one scene for several machines: whole rows of the map's blocks, as even as can be."""
+"""Shards: shares of one scene for several machines, whole rows of the map's blocks, as even as can be."""
 
 from __future__ import annotations
 
-from pathlib import Path
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from kda_edge.errors import UsageError
 

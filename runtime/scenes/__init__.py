@@ -1,1 +1,1 @@
-"""A georeferenced raster, checked against the model and read by windows."""
+"""Scenes: georeferenced rasters, checked against the model and read by windows."""

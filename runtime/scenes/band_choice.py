@@ -1,4 +1,4 @@
-"""Which three bands of a raster the model gets: said by the user, by the file, or by there being three."""
+"""The choice of bands: which three the model gets, said by the user, by the file, or by there being three."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file must be before its pixels are looked at: there, whole, and placed on Earth by a transform if at all."""
+"""Checks of a raster file before its pixels are read: there, whole, and placed on Earth by a transform if at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scene against what the model was trained on: bands, pixel type, ground sampling distance, values.
+"""Checks of a scene against the model: bands, pixel type, ground sampling distance, values.
 
 What can be known from the header is judged before anything is computed. Values are never guessed from: they only show
 afterwards whether what was declared can be true.
@@ -74,7 +74,8 @@ def require_ground_sampling(path: Path, found_m: float | None, contract: InputCo
     """Refuse pixels that no magnification makes into ground that the model has seen.
 
     Raises:
-        SceneError: they are more than `gsd.REFUSED` times finer or coarser than any trained on, and not asked for.
+        SceneError: they are more than `ground_sampling.REFUSED` times finer or coarser than any trained on, and were
+            not asked for.
     """
     if any_gsd or found_m is None or contract.gsd_m is None or distance(found_m, contract.gsd_m) <= REFUSED:
         return

@@ -1,4 +1,4 @@
-"""What a scene holds, as one digest: so that rows of two different scenes never meet in one map."""
+"""The digest of a scene's content: rows of two different scenes never meet in one map."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Frames in, results out: files, cameras and addresses, the newest frame of a live source."""
+"""Streams of frames: files, cameras and addresses in, results out; of a live source the newest frame."""

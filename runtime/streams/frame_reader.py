@@ -1,4 +1,4 @@
-"""Reads a source frame by frame, and finds it again when it is lost."""
+"""A reader of frames, one by one, that finds its source again when it is lost."""
 
 from __future__ import annotations
 

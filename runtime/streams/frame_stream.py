@@ -1,4 +1,4 @@
-"""Frames in, results out: every frame of a recording, the newest frame of a live source."""
+"""A stream of results for frames: every frame of a recording, the newest frame of a live source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Room for one frame between the thread that reads and the one that predicts, so that no queue can grow."""
+"""A slot for the newest frame, between the thread that reads and the one that predicts: no queue can grow."""
 
 from __future__ import annotations
 

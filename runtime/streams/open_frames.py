@@ -1,4 +1,4 @@
-"""Where frames come from: one protocol, and what a caller may give for it."""
+"""Opens a source of frames: whatever a caller may give, behind one protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a name says of a source of frames, before any library is loaded."""
+"""Names of sources of frames, read before any library is loaded: an address, a camera, a video, images."""
 
 from __future__ import annotations
 

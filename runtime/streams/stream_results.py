@@ -1,4 +1,4 @@
-"""What a stream of frames hands back: a value a frame, and running figures that stay small however long it flies."""
+"""Results of a stream: a value a frame, and running figures that stay small however long it flies."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""An engine built by TensorRT on this device: built, proven, kept, loaded and run."""
+"""TensorRT engines: built on this device, proven, kept, loaded and run."""

@@ -1,4 +1,4 @@
-"""What stands for the steps of a batch on the device, and what each step took where that is asked for."""
+"""Events at the steps of a batch on the device, and what each step took where that is asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the build of an engine is: TensorRT's phases, handed on to whoever shows them."""
+"""Progress of an engine's build: TensorRT's phases, handed on to whoever shows them."""
 
 from __future__ import annotations
 

@@ -61,8 +61,8 @@ class Cached:
 def cached_engine(key: EngineKey, build: Callable[[], Built], *, root: Path | None = None) -> Cached:
     """Return the engine of a key, from the cache or newly built.
 
-    A second process that asks for the same engine waits for the first and uses what that has built. What differs in
-    an engine that is not used, and a cache that can't be written, is said in one line of the log.
+    A second process that asks for the same engine waits for the first, and uses its engine. One line of the log says
+    what differs in an engine that is not used, and why a cache can't be written.
 
     Args:
         key: from `engine_key`.

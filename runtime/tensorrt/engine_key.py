@@ -1,4 +1,4 @@
-"""What a TensorRT engine depends on, so that one built for anything else is never loaded."""
+"""The key of a cached TensorRT engine: all that it depends on. One built for anything else is never loaded."""
 
 from __future__ import annotations
 

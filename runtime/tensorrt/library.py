@@ -1,4 +1,4 @@
-"""Opening TensorRT: one code path for 10.3 (JetPack 6) to 11, and the list of every name of its bindings that we touch.
+"""The TensorRT library: one code path for 10.3 (JetPack 6) to 11, and the list of every name of it that we touch.
 
 TensorRT 11 has no precision flags, no calibrators and no implicit typing, and JetPack 6 can't have TensorRT 11. Only
 what both have is used: `USED` is that list, and a test holds our code to it and it to the recorded bindings of

@@ -1,4 +1,4 @@
-"""Timings that TensorRT measured while it built, kept in a file so that the next build need not measure them again."""
+"""The timing cache: what TensorRT measured while it built, kept in a file for the next build."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rooms on disk, the packages in pyproject.toml and the files in the wheel are the same."""
+"""The folders on disk, the packages that setup.py finds and the files in the wheel are the same."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from places import ROOT
+from project_sources import AREAS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -21,23 +22,22 @@ else:
     import tomli as tomllib
 
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-ROOMS = ("kda_edge", "train", "export", "runtime", "benchmarks")
-NOT_ROOMS = {".ci", "docs", "tests"}
+NOT_SHIPPED = {".ci", "docs", "tests"}
 MOST_MODULES = 15  # in one folder; beyond that nobody reads a list
 
 
 def test_the_top_level_packages_are_those_that_setup_maps() -> None:
     on_disk = {path.parent.name for path in ROOT.glob("*/__init__.py")}
-    assert on_disk == set(ROOMS)
+    assert on_disk == set(AREAS)
     (folders,) = (
         ast.literal_eval(node.value)
         for node in ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body
         if isinstance(node, ast.Assign)
     )
-    assert folders == {("kda_edge" if room == "kda_edge" else f"kda_edge.{room}"): room for room in ROOMS}
+    assert folders == {("kda_edge" if area == "kda_edge" else f"kda_edge.{area}"): area for area in AREAS}
 
 
-def test_the_top_level_is_the_list_of_rooms() -> None:
+def test_the_top_level_is_the_list_of_shipped_folders() -> None:
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -45,20 +45,30 @@ def test_the_top_level_is_the_list_of_rooms() -> None:
         pytest.skip("not in a git clone: nobody knows which folders belong to the project")
     names = [name for name in done.stdout.split("\0") if (ROOT / name).is_file()]
     folders = {name.split("/")[0] for name in names if "/" in name}
-    assert folders == set(ROOMS) | NOT_ROOMS
+    assert folders == set(AREAS) | NOT_SHIPPED
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_no_folder_lists_more_than_fifteen_modules(room: str) -> None:
-    folders = {path.parent for path in (ROOT / room).rglob("*.py")}
+@pytest.mark.parametrize("area", AREAS)
+def test_no_folder_lists_more_than_fifteen_modules(area: str) -> None:
+    folders = {path.parent for path in (ROOT / area).rglob("*.py")}
     assert {f.relative_to(ROOT).as_posix(): n for f in folders if (n := len(list(f.glob("*.py")))) > MOST_MODULES} == {}
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_each_folder_with_modules_is_a_package(room: str) -> None:
+@pytest.mark.parametrize("area", AREAS)
+def test_each_folder_with_modules_is_a_package(area: str) -> None:
     """Without `__init__.py` it would import from an editable install and be missing from the wheel."""
-    folders = {path.parent for path in (ROOT / room).rglob("*.py")}
+    folders = {path.parent for path in (ROOT / area).rglob("*.py")}
     assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_git_ignores_no_module() -> None:
+    """What a line of .gitignore hides is on the disk that wrote it and in no clone, and ruff passes over it."""
+    command = ["git", "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", *AREAS, "tests"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not in a git clone: nobody knows what git ignores")
+    assert [name for name in done.stdout.split("\0") if name.endswith(".py")] == []
 
 
 def test_tests_are_no_packages() -> None:
@@ -71,8 +81,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("project")
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
-    for room in ROOMS:
-        shutil.copytree(ROOT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for area in AREAS:
+        shutil.copytree(ROOT / area, copy / area, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(
         ROOT / "tests" / "project", copy / "tests" / "project", ignore=shutil.ignore_patterns("__pycache__")
     )
@@ -85,12 +95,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def expected_files() -> set[str]:
     files = {"kda_edge/py.typed"}
-    for room in ROOMS:
-        inside = "kda_edge" if room == "kda_edge" else f"kda_edge/{room}"
-        files |= {f"{inside}/{path.relative_to(ROOT / room).as_posix()}" for path in (ROOT / room).rglob("*.py")}
+    for area in AREAS:
+        inside = "kda_edge" if area == "kda_edge" else f"kda_edge/{area}"
+        files |= {f"{inside}/{path.relative_to(ROOT / area).as_posix()}" for path in (ROOT / area).rglob("*.py")}
     for package, patterns in PYPROJECT["tool"]["setuptools"]["package-data"].items():
-        _, room, *deeper = [*package.split("."), "kda_edge"] if package == "kda_edge" else package.split(".")
-        folder = ROOT.joinpath(room, *deeper)
+        _, area, *deeper = [*package.split("."), "kda_edge"] if package == "kda_edge" else package.split(".")
+        folder = ROOT.joinpath(area, *deeper)
         inside = package.replace(".", "/")
         files |= {
             f"{inside}/{path.relative_to(folder).as_posix()}" for pattern in patterns for path in folder.glob(pattern)

@@ -1,8 +1,4 @@
-"""Who may import whom inside each of the five folders (docs/adr/0001): a package names those below it, nobody else.
-
-To add a package or a module beside the packages: a row in `MAY_USE`, with what it may name. To let one name another:
-its name in that row. The rows of a folder must stay free of circles, which a test sees to.
-"""
+"""A package names those below it, nobody else: `import_rules` says who may import whom (docs/architecture.md)."""
 
 from __future__ import annotations
 
@@ -11,102 +7,9 @@ import graphlib
 from pathlib import Path
 
 import pytest
+from import_rules import DOORS, MAY_NAME, MAY_USE
 from places import ROOT
 from project_sources import ALL_SOURCES, AREAS, CORE, NEED_TORCH, imports, named, package_of, place, sources
-
-VALUES = {"results", "map_format"}  # plain values, which import nothing of ours
-
-# A package, or a module directly in the folder, and what of the same folder it may import.
-MAY_USE: dict[str, dict[str, set[str]]] = {
-    "kda_edge": {
-        "__init__": set(),
-        "errors": set(),
-        "metrics": set(),
-        "machine": {"__init__"},
-        "whole_files": {"errors"},
-        "artifact_bytes": {"errors"},
-        "certificate": {"errors"},
-        "manifest": {"__init__", "certificate", "errors"},
-        "tiling": {"errors"},
-        "decoders": set(),
-        "networks": {"__init__", "decoders", "manifest", "errors", "whole_files"},
-    },
-    "runtime": {
-        "results": set(),
-        "map_format": set(),
-        "hardware": set(),
-        "geo": set(),
-        "scenes": {"geo", "map_format"},
-        "polygons": {"geo"},
-        "engines": {"hardware"},
-        "tensorrt": {"engines", "hardware"},
-        "open_engine": {"tensorrt", "engines", "hardware"},
-        "mapping": {"scenes", *VALUES},
-        "streams": {"scenes", "results"},
-        "outputs": {"mapping", "polygons", "scenes", "geo", *VALUES},
-        "runs": {"outputs", "mapping", "scenes", "geo", *VALUES},
-        "segmenter": {"open_engine", "engines", "runs", "mapping", "streams", "scenes", "results"},
-        "video": {"segmenter", "streams", "outputs", "scenes", "geo", "map_format"},
-        "cli": {"segmenter", "video", "streams", "runs", "outputs", "engines", "results"},
-        "__init__": {"segmenter", "open_engine", "engines", "runs", "streams", "results"},
-        "__main__": {"cli"},
-    },
-    "train": {
-        "__init__": set(),
-        "data": set(),
-        "loops": {"data"},
-        "distillation": {"data", "loops"},
-        "segmentation": {"data", "loops"},
-        "figures": {"data", "loops", "distillation", "segmentation"},
-        "fit": {"data", "loops", "distillation", "segmentation"},
-        "cli": {"data", "loops", "distillation", "segmentation", "figures", "fit"},
-        "__main__": {"cli"},
-    },
-    "export": {
-        "__init__": set(),
-        "config": set(),
-        "artifact_file": set(),
-        "lint": set(),
-        "graphs": {"lint"},
-        "tiles": {"config"},
-        "portable": {"lint"},
-        "precision": {"graphs", "lint", "tiles"},
-        "verifying": {"graphs", "lint", "precision", "tiles"},
-        "portable_check": {"tiles", "verifying"},
-        "lower_precision": {"config", "precision", "tiles", "verifying"},
-        "pipeline": {
-            *("artifact_file", "config", "graphs", "lint", "lower_precision", "portable", "portable_check"),
-            *("tiles", "verifying"),
-        },
-        "cli": {"config", "pipeline"},
-        "__main__": {"cli"},
-    },
-    "benchmarks": {
-        "__init__": set(),
-        "measuring": set(),
-        "paper": set(),
-        "reporting": {"measuring"},
-        "sensors": {"reporting"},
-        "contestants": {"measuring"},
-        "contest": {"contestants", "reporting", "sensors", "measuring"},
-        "commands": {"contest", "contestants", "sensors", "reporting", "measuring"},
-        "studies": {"paper", "reporting", "measuring"},
-        "documents": {"contest", "reporting", "measuring"},
-        "cli": {"commands"},
-    },
-}
-# What each folder may name of the others; of the runtime not all: the rest of it is its own business.
-MAY_NAME: dict[str, set[str]] = {
-    "kda_edge": set(),
-    "runtime": {"kda_edge"},
-    "train": {"kda_edge"},
-    "export": {"kda_edge", "runtime"},
-    "benchmarks": {"kda_edge", "runtime"},
-}
-DOORS = {
-    "export": {"open_engine", "engines", "scenes", "geo", "mapping"},
-    "benchmarks": {"__init__", "segmenter", "open_engine", "engines", "hardware", "scenes", "geo", "mapping"},
-}
 
 
 def wrong_arrows(area: str, path: Path, root: Path = ROOT) -> list[str]:

@@ -23,6 +23,7 @@ else:
     import tomli as tomllib
 
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+WIDTH = 120  # columns of prose; a longer line gives a diff that nobody can read
 SCRIPTS: dict[str, str] = PYPROJECT["project"]["scripts"]
 
 # Written in pieces, so that this file does not hold what it looks for.
@@ -154,6 +155,26 @@ def test_every_make_target_in_the_documents_is_in_the_makefile(path: Path) -> No
 def test_every_link_to_a_file_in_the_documents_leads_somewhere(path: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (path.parent / link).exists()] == []
+
+
+def unwrapped(text: str) -> list[str]:
+    """Return the lines of prose that are longer than `WIDTH` and could be broken: no code, no row of a table."""
+    prose = re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    lines = (line.strip().removeprefix("- ") for line in prose.splitlines() if len(line) > WIDTH)
+    return [line for line in lines if " " in line and not line.startswith("|")]
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_prose_in_the_documents_is_wrapped(path: Path) -> None:
+    assert unwrapped(path.read_text(encoding="utf-8")) == []
+
+
+def test_prose_that_is_too_long_is_found_and_code_tables_and_addresses_are_left_alone() -> None:
+    long, address = "some words " * 12, "https://" + "x" * WIDTH
+    fence = f"  ```\n  {long}\n  ```\n"
+    assert unwrapped(f"short\n| {long} |\n{fence}- {address}\n") == []
+    assert unwrapped(f"{fence}- {long}\n{long}\n") == [long.strip(), long.strip()]
+    assert unwrapped(f"{long}\n{fence}") == [long.strip()]
 
 
 def test_the_version_is_the_same_everywhere() -> None:

@@ -1,7 +1,7 @@
 """The names of NVIDIA's bindings, version by version, and what makes a fake class have those and no others.
 
-`tests/runtime/tensorrt_api/*.json` was recorded by `dir()` over the real bindings of each version, imported without
-a driver: methods, properties, members of enumerations with their numbers, and the names of the module.
+`tests/runtime/tensorrt/tensorrt_api/*.json` was recorded by `dir()` over the real bindings of each version, imported
+without a driver: methods, properties, members of enumerations with their numbers, and the names of the module.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kda_edge.benchmarks.documents.marked_tables import fill_documents, filled
+from kda_edge.benchmarks.documents.marked_tables import WIDTH, fill_documents, filled, wrapped
 
 TEXT = """# Title
 <!-- ours: a b -->
@@ -37,6 +37,32 @@ def test_each_marker_of_ours_is_filled_by_its_words_and_all_else_is_left() -> No
 def test_a_marker_with_too_few_words_is_an_error_and_not_left_as_it_is() -> None:
     with pytest.raises(TypeError):
         filled("<!-- ours: a -->\nold\n<!-- end -->\n", "ours", joined)
+
+
+def test_prose_is_wrapped_and_says_the_same_while_rows_of_tables_stay_as_they_are() -> None:
+    row, name = f"| {'cell ' * 30}|", "x" * (WIDTH + 1)
+    prose = "nano fp32, tile 256 px, measured on 2026-11-24 " * 8
+    made = filled(
+        "<!-- ours -->\n<!-- ours: a -->\n<!-- end -->\n",
+        "ours",
+        lambda _: f"{row}\n\n{prose}\n- {prose}\n- short\n{name}",
+    )
+    lines = made.splitlines()
+    assert row in lines
+    assert name in lines
+    assert [line for line in lines if len(line) > WIDTH] == [row, name]
+    paragraph, item = (part.split() for part in made.split(row)[1].split("- short")[0].split("\n- "))
+    assert paragraph == item == prose.split()
+    first = lines.index(next(line for line in lines if line.startswith("- nano")))
+    assert lines[first + 1].startswith("  ")  # it stays in its item
+
+
+@pytest.mark.parametrize("mark", ["-", "1.", "2)", "+", "#", ">"])
+def test_no_line_of_wrapped_prose_begins_as_a_list_or_a_heading(mark: str) -> None:
+    made = wrapped(f"word {mark} " * 60)
+    assert made.split() == [*("word", mark)] * 60
+    assert max(map(len, made.split("\n"))) <= WIDTH
+    assert [line for line in made.split("\n") if line.startswith(f"{mark} ")] == []
 
 
 def test_a_check_names_what_differs_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

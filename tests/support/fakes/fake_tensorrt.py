@@ -1,9 +1,9 @@
 """A `tensorrt` module without NVIDIA's library: each class has the names that the real bindings of a version have.
 
-The names are read from `tests/runtime/tensorrt_api/*.json`, recorded from the real bindings; a name that is not there
-raises AttributeError, one that is there and that nobody wrote raises NotImplementedError. What the real ones were seen
-to do, this does: a subclass must call the base's `__init__`; layers come as the base class, until their `__class__` is
-set; a broken timing cache becomes an empty one; without a profile a network of any batch is not built.
+The names are read from `tests/runtime/tensorrt/tensorrt_api/*.json`, recorded from the real bindings; a name that is
+not there raises AttributeError, one that is there and that nobody wrote raises NotImplementedError. What the real ones
+were seen to do, this does: a subclass must call the base's `__init__`; layers come as the base class, until their
+`__class__` is set; a broken timing cache becomes an empty one; without a profile a network of any batch is not built.
 
 It shows that our calls exist, are in order and are answered. It can't show what NVIDIA's code decides: which graphs
 its parser and builder refuse, which precision a kernel gets, speed, memory, numbers, or what an accelerator takes.

@@ -32,7 +32,7 @@ def recorded_names(version: str) -> dict[str, set[str]]:
 
 
 class FakeLogger:
-    """The process's logger for TensorRT, as `tensorrt_api` has one."""
+    """The process's logger for TensorRT, as `tensorrt.library` has one."""
 
     def __init__(self) -> None:
         self.errors: deque[str] = deque(maxlen=20)
