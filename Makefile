@@ -7,6 +7,8 @@
 #   make types     mypy over what ships (installs first)
 #   make check     lint, types and test
 #   make rtx       NVIDIA's compiler for the tests that compile for RTX cards; needs no GPU, skipped where it has no wheel
+#   make fuzz      20 000 damaged files from a seed: no traceback, hang, crash or wrong map (docs/testing.md)
+#   make mutants   break what must never be wrong, and see whether the tests notice (docs/testing.md)
 #   make gpu-test  the tests for a machine with an NVIDIA GPU and TensorRT (docs/devices.md)
 #   make test-lean the runtime's tests, without torch: make test-lean PYTHON=python3.10
 #
@@ -18,6 +20,8 @@ DEMO_VENV ?= .venv-demo
 DEMO_OUT ?= demo
 LEAN_VENV ?= .venv-lean
 PYTEST_ARGS ?=
+FUZZ_ARGS ?= --inputs 20000
+MUTANTS_ARGS ?= --json build/mutants.json
 
 SCENE := runtime/bundled/example_scene.tif
 SHIPPED := build/shipped
@@ -25,7 +29,7 @@ TORCH_FREE_CORE_TESTS := tests/core/tiling tests/core/test_certificate.py tests/
 LEAN_SOURCES := pyproject.toml setup.py $(shell find kda_edge runtime -name '*.py') $(wildcard runtime/bundled/*.onnx)
 
 .DEFAULT_GOAL := help
-.PHONY: help install check lint types test test-lean gpu-test rtx demo clean
+.PHONY: help install check lint types test test-lean fuzz mutants gpu-test rtx demo clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -55,6 +59,12 @@ types: install
 
 test: install
 	$(VENV)/bin/pytest -n auto --dist loadfile $(PYTEST_ARGS)
+
+fuzz: install
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/fuzz/fuzz.py $(FUZZ_ARGS)
+
+mutants: install
+	$(VENV)/bin/python tests/mutants/mutants.py $(MUTANTS_ARGS)
 
 rtx: install
 	$(VENV)/bin/python -m pip install --quiet --group rtx || \
