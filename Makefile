@@ -8,6 +8,8 @@
 #   make check     lint, types and test
 #   make docs      the tables and pictures that documents are filled with, made anew (installs first)
 #   make rtx       NVIDIA's compiler for the tests that compile for RTX cards; needs no GPU, skipped where it has no wheel
+#   make fuzz      20 000 damaged files from a seed: no traceback, hang, crash or wrong map (docs/testing.md)
+#   make mutants   break what must never be wrong, and see whether the tests notice (docs/testing.md)
 #   make gpu-test  the tests for a machine with an NVIDIA GPU and TensorRT (docs/devices.md)
 #   make test-lean the runtime's tests, without torch: make test-lean PYTHON=python3.10
 #
@@ -19,6 +21,8 @@ DEMO_VENV ?= .venv-demo
 DEMO_OUT ?= demo
 LEAN_VENV ?= .venv-lean
 PYTEST_ARGS ?=
+FUZZ_ARGS ?= --inputs 20000
+MUTANTS_ARGS ?= --json build/mutants.json
 
 SCENE := runtime/bundled/example_scene.tif
 SHIPPED := build/shipped
@@ -26,7 +30,7 @@ TORCH_FREE_CORE_TESTS := tests/core/tiling tests/core/test_certificate.py tests/
 LEAN_SOURCES := pyproject.toml setup.py $(shell find kda_edge runtime -name '*.py') $(wildcard runtime/bundled/*.onnx)
 
 .DEFAULT_GOAL := help
-.PHONY: help install check lint types test test-lean docs gpu-test rtx demo clean
+.PHONY: help install check lint types test test-lean docs fuzz mutants gpu-test rtx demo clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -61,6 +65,12 @@ docs: install
 	$(VENV)/bin/python -m kda_edge.benchmarks.documents.performance_page
 	$(VENV)/bin/python -m kda_edge.benchmarks.documents.training_tables
 	$(VENV)/bin/python tests/support/architecture_page.py
+
+fuzz: install
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/fuzz/fuzz.py $(FUZZ_ARGS)
+
+mutants: install
+	$(VENV)/bin/python tests/mutants/mutants.py $(MUTANTS_ARGS)
 
 rtx: install
 	$(VENV)/bin/python -m pip install --quiet --group rtx || \
