@@ -19,7 +19,7 @@ from kda_edge.tiling.tile_answers import Engine
 
 from .engines.shared_engine import SharedEngine
 from .mapping.image_in_memory import predict_image
-from .open_engine import open_engine
+from .opened_engine import open_engine
 from .results import Prediction, SceneResult, ShardResult
 from .runs.request import Cancel, Model, Order
 from .runs.scene_run import map_scene, map_shard

@@ -24,7 +24,7 @@ from kda_edge.runtime.engines.artifact import read_artifact
 from kda_edge.runtime.engines.engine_names import ENGINES
 from kda_edge.runtime.geo.gdal import gdal_session
 from kda_edge.runtime.geo.ground_sampling import ground_sampling_m
-from kda_edge.runtime.open_engine import open_engine
+from kda_edge.runtime.opened_engine import open_engine
 from kda_edge.runtime.scenes.scene import open_scene
 
 from ..measuring.busy_engine import BusyEngine

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kda_edge.errors import EngineError
 from kda_edge.runtime import Segmenter
-from kda_edge.runtime.open_engine import open_engine
+from kda_edge.runtime.opened_engine import open_engine
 
 from ..measuring.busy_engine import BusyEngine
 from .task import Lap, MappingTask, Settings
@@ -24,7 +24,7 @@ class Ours:
         """Open the model.
 
         Raises:
-            KdaEdgeError: see `kda_edge.runtime.open_engine.open_engine`.
+            KdaEdgeError: see `kda_edge.runtime.opened_engine.open_engine`.
         """
         opened = open_engine(task.artifact, engine=task.engine, allow_unverified=task.allow_unverified)
         self._task, self._engine = task, BusyEngine(opened)

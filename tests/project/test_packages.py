@@ -40,15 +40,15 @@ MAY_USE: dict[str, dict[str, set[str]]] = {
         "polygons": {"geo"},
         "engines": {"hardware"},
         "tensorrt": {"engines", "hardware"},
-        "open_engine": {"tensorrt", "engines", "hardware"},
+        "opened_engine": {"tensorrt", "engines", "hardware"},
         "mapping": {"scenes", *VALUES},
         "streams": {"scenes", "results"},
         "outputs": {"mapping", "polygons", "scenes", "geo", *VALUES},
         "runs": {"outputs", "mapping", "scenes", "geo", *VALUES},
-        "segmenter": {"open_engine", "engines", "runs", "mapping", "streams", "scenes", "results"},
+        "segmenter": {"opened_engine", "engines", "runs", "mapping", "streams", "scenes", "results"},
         "video": {"segmenter", "streams", "outputs", "scenes", "geo", "map_format"},
         "cli": {"segmenter", "video", "streams", "runs", "outputs", "engines", "results"},
-        "__init__": {"segmenter", "open_engine", "engines", "runs", "streams", "results"},
+        "__init__": {"segmenter", "opened_engine", "engines", "runs", "streams", "results"},
         "__main__": {"cli"},
     },
     "train": {
@@ -104,8 +104,8 @@ MAY_NAME: dict[str, set[str]] = {
     "benchmarks": {"kda_edge", "runtime"},
 }
 DOORS = {
-    "export": {"open_engine", "engines", "scenes", "geo", "mapping"},
-    "benchmarks": {"__init__", "segmenter", "open_engine", "engines", "hardware", "scenes", "geo", "mapping"},
+    "export": {"opened_engine", "engines", "scenes", "geo", "mapping"},
+    "benchmarks": {"__init__", "segmenter", "opened_engine", "engines", "hardware", "scenes", "geo", "mapping"},
 }
 
 
