@@ -12,7 +12,7 @@ from kda_edge.errors import JournalError, ManifestError
 from kda_edge.manifest import Manifest
 
 from ..geo.gdal import gdal_session
-from ..mapping.mapped_rows import MappedRows
+from ..mapping.rows import MappedRows
 from ..outputs.assemble import assemble
 from ..outputs.output_files import output_paths, ready_folder, staged
 from ..results import SceneResult
