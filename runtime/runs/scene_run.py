@@ -27,15 +27,15 @@ from ..scenes.scene_digest import SceneContent, digesting
 from .journal import Header, Journal, journal_path, opened_journal, require_same
 from .journal_recorder import Recorder
 from .memory_bounds import MapMemory, bounds_within, resident_bytes
-from .request import Model, Order
+from .request import Model, SceneRequest
 from .shards import Shard, shard_path
 
 
 @dataclass(frozen=True)
 class _SceneRun:
-    """An order on its opened scene, and the model that answers."""
+    """A request, its opened scene, and the model that answers."""
 
-    order: Order
+    request: SceneRequest
     model: Model
     scene: Scene
     grid: TileGrid
@@ -50,7 +50,7 @@ class _SceneRun:
 
     def header(self) -> Header:
         """Return what the rows depend on; waits for the digest of the scene."""
-        order, manifest = self.order, self.model.manifest
+        options, manifest = self.request.options, self.model.manifest
         plain, rows = manifest.to_json(), self.rows
         shard = "" if self.shard is None else str(self.shard)
         key = {
@@ -60,8 +60,8 @@ class _SceneRun:
             "manifest": hashlib.sha256(plain.encode()).hexdigest(),
             "--engine": self.model.engine_name,
             "--bands": list(self.scene.bands),
-            "--value-range": None if order.value_range is None else list(order.value_range),
-            "--resample": order.resample,
+            "--value-range": None if options.value_range is None else list(options.value_range),
+            "--resample": options.resample,
             "--overlap": self.grid.overlap_px,
             "--shard": shard,
             "tiles a call": None if self.model.batch_invariant else self.bounds.batch,
@@ -76,7 +76,7 @@ class _SceneRun:
             end_row=rows.end,
             shard=shard,
             bands=self.scene.bands,
-            value_range=order.value_range,
+            value_range=options.value_range,
             manifest=plain,
             notes=self.model.notes,
         )
@@ -86,7 +86,7 @@ class _SceneRun:
         if journal.rows_px:
             require_same(journal, self.header())
             for rows in journal.replay():
-                self.order.check()
+                self.request.check()
                 self._require_unfailed(rows)
                 yield rows
         missing = Rows(self.rows.first + journal.rows_px, self.rows.end)
@@ -101,23 +101,23 @@ class _SceneRun:
             recorder.wait()
 
     def _computed(self, wanted: Rows, recorder: Recorder) -> Generator[MappedRows, None, None]:
-        order, contract = self.order, self.model.manifest.input
+        request, contract = self.request, self.model.manifest.input
 
         def report(done: int, total: int) -> None:
-            order.check()
+            request.check()
             recorder.wait()
-            if order.progress is not None:
+            if request.progress is not None:
                 skipped = len(self.grid) - total if self.shard is None else 0
-                order.progress(skipped + done, skipped + total)
+                request.progress(skipped + done, skipped + total)
 
         def finished(rows: MappedRows) -> None:
             self._require_unfailed(rows)
             recorder.record(rows)
 
         return mapped_rows(
-            lambda: order.opened(contract),
+            lambda: request.opened(contract),
             self.grid,
-            with_values_mapped(self.model.engine, contract, order.value_range),
+            with_values_mapped(self.model.engine, contract, request.options.value_range),
             self.model.manifest,
             block_hw=self.scene.block_hw,
             wanted=wanted,
@@ -127,9 +127,9 @@ class _SceneRun:
         )
 
     def _require_unfailed(self, rows: MappedRows) -> None:
-        if not (self.order.strict and rows.failures):
+        if not (self.request.options.strict and rows.failures):
             return
-        path, failure = self.order.path, rows.failures[0]
+        path, failure = self.request.path, rows.failures[0]
         kind = EngineError if rows.counts.answered_tiles < rows.counts.asked_tiles else SceneError
         raise kind(
             f"{path}: the tile at row {failure.row_px}, column {failure.col_px} failed ({failure.reason}); "
@@ -150,50 +150,51 @@ class _SceneRun:
             raise type(error)(f"{error}; {hint}") from error
 
 
-def map_scene(order: Order, model: Model) -> SceneResult:
+def map_scene(request: SceneRequest, model: Model) -> SceneResult:
     """Write map, polygons and picture of a scene, all three or none; see `Segmenter.predict_scene`."""
-    start_s = time.perf_counter()
-    final = output_paths(order.path, order.out_dir, order.polygons)
-    with _opened(order, model) as run:
-        ready_folder(final, order.path)
-        with opened_journal(journal_path(final.map), restart=order.restart) as journal, run.kept(journal):
+    start_s, options = time.perf_counter(), request.options
+    final = output_paths(request.path, request.out_dir, options.polygons)
+    with _opened(request, model) as run:
+        ready_folder(final, request.path)
+        with opened_journal(journal_path(final.map), restart=options.restart) as journal, run.kept(journal):
             resumed_rows = journal.rows_px
-            with staged(final, order.path) as hidden, closing(run.all_rows(journal)) as rows:
+            with staged(final, request.path) as hidden, closing(run.all_rows(journal)) as rows:
                 result = assemble(
                     rows,
                     run.scene,
                     model.manifest,
                     final,
                     hidden,
-                    min_area=order.min_area,
+                    min_area=options.min_area,
                     notes=model.notes,
-                    check=order.check,
+                    check=request.check,
                 )
             journal.discard()
     return replace(result, resumed_rows=resumed_rows, engine=model.engine_name, seconds=time.perf_counter() - start_s)
 
 
-def map_shard(order: Order, shard: Shard, model: Model) -> ShardResult:
+def map_shard(request: SceneRequest, shard: Shard, model: Model) -> ShardResult:
     """Write the finished rows of a shard, or nothing; see `Segmenter.predict_shard`."""
-    start_s, tally = time.perf_counter(), Tally()
-    final = output_paths(order.path, order.out_dir, order.polygons)
+    start_s, tally, options = time.perf_counter(), Tally(), request.options
+    options.require_of_a_shard()
+    final = output_paths(request.path, request.out_dir, options.polygons)
     rows_path = shard_path(final.map, shard)
-    with _opened(order, model, shard) as run:
+    with _opened(request, model, shard) as run:
         if run.content().sha256 is None:
-            raise SceneError(f"{order.path} is made of more than local files, so shards of it can't be told apart")
+            raise SceneError(f"{request.path} is made of more than local files, so shards of it can't be told apart")
         require_carried(run.scene)
-        ready_folder(final, order.path)
-        with opened_journal(journal_path(rows_path), restart=order.restart) as journal, run.kept(journal):
+        ready_folder(final, request.path)
+        with opened_journal(journal_path(rows_path), restart=options.restart) as journal, run.kept(journal):
             resumed_rows = journal.rows_px
             with closing(run.all_rows(journal)) as rows:
                 for part in rows:
                     tally.add(part)
-            order.check()
+            request.check()
             if not journal.rows_px:
                 journal.begin(run.header())
             journal.finish(rows_path)
     return ShardResult(
-        scene_path=order.path,
+        scene_path=request.path,
         rows_path=rows_path,
         shard=str(shard),
         first_row=run.rows.first,
@@ -207,21 +208,20 @@ def map_shard(order: Order, shard: Shard, model: Model) -> ShardResult:
 
 
 @contextmanager
-def _opened(order: Order, model: Model, shard: Shard | None = None) -> Iterator[_SceneRun]:
-    """Open the scene of an order and look at it, before anything is written."""
-    contract, tile_px = model.manifest.input, model.manifest.tile_px
-    overlap_px = tile_px // OVERLAP_SHARE if order.overlap_px is None else order.overlap_px
+def _opened(request: SceneRequest, model: Model, shard: Shard | None = None) -> Iterator[_SceneRun]:
+    """Open the scene of a request and look at it, before anything is written."""
+    options, tile_px = request.options, model.manifest.tile_px
+    overlap_px = tile_px // OVERLAP_SHARE if options.overlap_px is None else options.overlap_px
     with (
         gdal_session(),
-        order.opened(contract) as scene,
-        digesting(order.path) as content,
+        request.opened(model.manifest.input) as scene,
+        digesting(request.path) as content,
     ):
         grid = TileGrid(scene.height_px, scene.width_px, tile_px, overlap_px)
-        with_values_mapped(model.engine, contract, order.value_range)  # refuses an empty range
         bounds = bounds_within(
             MapMemory(grid, scene.pixel_type.itemsize, scene.block_hw),
-            order.max_memory_bytes,
+            options.max_memory_bytes,
             used_bytes=resident_bytes(),
             best_batch=model.best_batch,
         )
-        yield _SceneRun(order, model, scene, grid, content, bounds, shard)
+        yield _SceneRun(request, model, scene, grid, content, bounds, shard)

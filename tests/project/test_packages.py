@@ -14,7 +14,7 @@ import pytest
 from places import ROOT
 from project_sources import ALL_SOURCES, AREAS, CORE, NEED_TORCH, imports, named, package_of, place, sources
 
-VALUES = {"results", "map_format"}  # plain values, which import nothing of ours
+VALUES = {"results", "map_format", "scene_options"}  # plain values, which import nothing of ours
 
 # A package, or a module directly in the folder, and what of the same folder it may import.
 MAY_USE: dict[str, dict[str, set[str]]] = {
@@ -34,9 +34,10 @@ MAY_USE: dict[str, dict[str, set[str]]] = {
     "runtime": {
         "results": set(),
         "map_format": set(),
+        "scene_options": set(),
         "hardware": set(),
         "geo": set(),
-        "scenes": {"geo", "map_format"},
+        "scenes": {"geo", "map_format", "scene_options"},
         "polygons": {"geo"},
         "engines": {"hardware"},
         "tensorrt": {"engines", "hardware"},
@@ -45,10 +46,12 @@ MAY_USE: dict[str, dict[str, set[str]]] = {
         "streams": {"scenes", "results"},
         "outputs": {"mapping", "polygons", "scenes", "geo", *VALUES},
         "runs": {"outputs", "mapping", "scenes", "geo", *VALUES},
-        "segmenter": {"opened_engine", "engines", "runs", "mapping", "streams", "scenes", "results"},
+        "segmenter": {"opened_engine", "engines", "runs", "mapping", "streams", "results", "scene_options"},
         "video": {"segmenter", "streams", "outputs", "scenes", "geo", "map_format"},
-        "cli": {"segmenter", "video", "streams", "runs", "outputs", "engines", "results"},
-        "__init__": {"segmenter", "opened_engine", "engines", "runs", "streams", "results"},
+        "cli": {"segmenter", "video", "streams", "runs", "outputs", "engines", "results", "scene_options"},
+        "__init__": {
+            *("segmenter", "opened_engine", "tensorrt", "engines", "runs", "streams", "results", "scene_options"),
+        },
         "__main__": {"cli"},
     },
     "train": {

@@ -16,7 +16,7 @@ from rasterio.transform import Affine
 
 from kda_edge.errors import EngineError, SceneError
 from kda_edge.manifest import InputContract, Manifest
-from kda_edge.runtime import Segmenter
+from kda_edge.runtime import SceneOptions, Segmenter
 from kda_edge.runtime.cli.infer import main
 from kda_edge.runtime.geo.gdal import gdal_session, open_raster
 from kda_edge.runtime.outputs.legend import NODATA
@@ -81,7 +81,7 @@ def test_a_resampled_scene_has_a_map_at_the_trained_size_that_covers_the_same_gr
 ) -> None:
     """Tiling rule 15."""
     segmenter = Segmenter(red, make_manifest(gsd_m=(1.0, 4.0)))
-    result = segmenter.predict_scene(fine_scene, resample="trained")
+    result = segmenter.predict_scene(fine_scene, options=SceneOptions(resample="trained"))
     assert (result.height_px, result.width_px) == (101, 126)
     with rasterio.open(result.map_path) as landslides:
         assert landslides.transform[:6] == (1.0, 0, 469205.25, 0, -1.0, 3446192.5)
