@@ -149,7 +149,7 @@ class Segmenter:
         Args:
             path: of the scene.
             out_dir: folder of the outputs, created if missing; None writes beside the scene.
-            options: how it is mapped.
+            options: how it is mapped; `SceneOptions` explains each.
             progress: called with tiles done and tiles in all, in the calling thread.
             cancel: an event that another thread sets, or a function that says whether to stop; asked at each tile.
             **keywords: options one by one, as they were given before; warned of, and refused by type checkers.
