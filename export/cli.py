@@ -62,7 +62,7 @@ def _say(line: str) -> None:
 
 def _build_engine(artifact: Path) -> int:
     """Build this device's engine; the artifact stays where that fails."""
-    from kda_edge.runtime.open_engine import open_engine
+    from kda_edge.runtime.opened_engine import open_engine
 
     try:
         with open_engine(artifact, engine="tensorrt"):

@@ -19,7 +19,7 @@ from kda_edge.manifest import InputContract, Manifest
 from kda_edge.networks.checkpoint import Checkpoint, read_checkpoint, weights_digest
 from kda_edge.networks.network import Network
 from kda_edge.runtime.engines.engine_names import best_engine
-from kda_edge.runtime.open_engine import open_engine
+from kda_edge.runtime.opened_engine import open_engine
 
 from .artifact_file import bytes_from_graph, require_writable, staged_file
 from .config import ExportConfig

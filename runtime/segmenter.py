@@ -6,25 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kda_edge.errors import EngineError
 from kda_edge.manifest import Manifest
 from kda_edge.tiling.predict import Progress
 from kda_edge.tiling.tile_answers import Engine
 
 from .engines.shared_engine import SharedEngine
-from .mapping.image_in_memory import predict_image
-from .open_engine import open_engine
+from .mapping.image_in_memory import predict_image, require_whole
+from .opened_engine import open_engine
 from .results import Prediction, SceneResult, ShardResult
-from .runs.request import Cancel, Model, Order
+from .runs.request import Cancel, Model, SceneRequest
 from .runs.scene_run import map_scene, map_shard
 from .runs.shards import Shard
-from .scenes.scene import Resample
+from .scene_options import DEFAULT_OPTIONS, SceneOptions
 from .streams.frame_reader import StreamOptions
 from .streams.frame_stream import FrameStream
 from .streams.open_frames import Frames, open_frames
@@ -33,8 +31,7 @@ from .streams.open_frames import Frames, open_frames
 class Segmenter:
     """Finds landslides in images, scenes and video with one model. Prints nothing; logs to `kda_edge.runtime`.
 
-    Any number of threads may call one segmenter at once. The engine takes one call at a time, whatever the threads;
-    the work around it is shared by all.
+    Any number of threads may call it at once. The engine takes one call at a time; the work around it is shared by all.
 
     Attributes:
         manifest: what the model says of itself: pixels it takes, tile, threshold, accuracy.
@@ -60,19 +57,13 @@ class Segmenter:
 
     @classmethod
     def open(
-        cls,
-        model: str | Path | None = None,
-        *,
-        engine: str = "auto",
-        allow_unverified: bool = False,
-        threads: int = 0,
+        cls, model: str | Path | None = None, *, engine: str = "auto", allow_unverified: bool = False, threads: int = 0
     ) -> Segmenter:
         """Open a model file made by `kda-export`; None opens the bundled student.
 
         Args:
             model: the file.
-            engine: what runs it, one of `engines.engine_names.ENGINES`; `auto` takes the fastest of those
-                that are installed and agree with the model's certificate, see `open_engine`.
+            engine: what runs it, one of those that `open_engine` explains; `auto` takes the fastest that suits.
             allow_unverified: take a model without valid evidence too; `notes` then say so.
             threads: that an engine on the CPU uses; 0 takes as many as suit this process.
 
@@ -84,16 +75,13 @@ class Segmenter:
             MissingDependency: the engine's library is not installed.
             DeviceError: the engine can't run on this device.
         """
-        path = None if model is None else Path(model)
-        opened = open_engine(path, engine=engine, allow_unverified=allow_unverified, threads=threads)
+        opened = open_engine(model, engine=engine, allow_unverified=allow_unverified, threads=threads)
         return cls(opened, opened.manifest, opened.notes)
 
     def __enter__(self) -> Segmenter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -129,8 +117,7 @@ class Segmenter:
         Args:
             image: (H, W, 3), the model's bands (red, green, blue) in its order, sides of 1 px or more, of the
                 manifest's pixel type (uint8 for the bundled student).
-            valid: (H, W), True where the image has data; None: everywhere. Where it is False, the probability is NaN
-                and the mask 255.
+            valid: (H, W), True where the image has data; None: everywhere. Elsewhere probability is NaN, the mask 255.
             overlap_px: least overlap of neighbouring tiles; None is a quarter of a tile.
 
         Raises:
@@ -141,56 +128,31 @@ class Segmenter:
             prediction = predict_image(
                 image, engine, self.manifest, valid=valid, overlap_px=overlap_px, batch=self._best_batch
             )
-        if prediction.failures:
-            raise EngineError(
-                f"the engine failed on {len(prediction.failures)} of {prediction.tiles} tiles "
-                f"({prediction.failures[0].reason}); try again, or use predict_scene, which maps the rest"
-            )
-        return prediction
+        return require_whole(prediction)
 
     def predict_scene(
         self,
         path: str | Path,
         out_dir: str | Path | None = None,
+        options: SceneOptions = DEFAULT_OPTIONS,
         *,
-        bands: tuple[int, int, int] | None = None,
-        value_range: tuple[float, float] | None = None,
-        resample: Resample = None,
-        any_gsd: bool = False,
-        min_area: float = 0.0,
-        overlap_px: int | None = None,
-        polygons: str = "geojson",
-        max_memory_bytes: int | None = None,
-        strict: bool = False,
-        restart: bool = False,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
+        **keywords: NoReturn,
     ) -> SceneResult:
         """Map the landslides of a raster file; write map, polygons and picture, all three or none.
 
         Finished rows are recorded on disk, hidden beside the outputs. A run that was cut off, by whatever, goes on from
         there when it is called again with the same scene, model, engine and settings, and ends with the same bytes.
+        Where the result's `failed_tiles` is above 0 the map holds what is known: its qa band marks the rest.
 
         Args:
             path: of the scene.
             out_dir: folder of the outputs, created if missing; None writes beside the scene.
-            bands: 1-based numbers of the model's bands (red, green, blue), in its order; None asks the file.
-            value_range: least and largest value that the scene can hold, mapped linearly onto the model's; None
-                demands the model's own pixel type.
-            resample: ground sampling distance to read the scene and make the map at, metres; `trained` is the nearest
-                that the model learned from; None is the scene's own.
-            any_gsd: map also a scene whose pixels are far finer or coarser than any that the model learned from.
-            min_area: smaller polygons are left out, m2; pixels where the scene has no known place on Earth.
-            overlap_px: least overlap of neighbouring tiles; None is a quarter of a tile.
-            polygons: their format, `geojson` or `gpkg`.
-            max_memory_bytes: most memory that the process may take; None: what is fastest.
-            strict: stop at the first failed tile instead of marking it.
-            restart: forget what a run that was cut off has finished.
+            options: how it is mapped; `SceneOptions` explains each.
             progress: called with tiles done and tiles in all, in the calling thread.
             cancel: an event that another thread sets, or a function that says whether to stop; asked at each tile.
-
-        Returns:
-            What was written. Where `failed_tiles` is above 0 the map holds what is known: its qa band marks the rest.
+            **keywords: options one by one, as they were given before; warned of, and refused by type checkers.
 
         Raises:
             SceneError: the scene can't be read, is not what the model takes, or was changed while it was mapped.
@@ -200,41 +162,20 @@ class Segmenter:
             JournalError: the rows recorded are of another scene, model, engine or setting.
             Cancelled: `cancel` said so.
         """
-        order = Order(
-            path=Path(path),
-            out_dir=None if out_dir is None else Path(out_dir),
-            bands=bands,
-            value_range=value_range,
-            resample=resample,
-            any_gsd=any_gsd,
-            min_area=min_area,
-            overlap_px=overlap_px,
-            polygons=polygons,
-            max_memory_bytes=max_memory_bytes,
-            strict=strict,
-            restart=restart,
-            progress=progress,
-            cancel=cancel,
-        )
+        request = SceneRequest.of(path, out_dir, options.changed_by(keywords), progress, cancel)
         with self._model() as model:
-            return map_scene(order, model)
+            return map_scene(request, model)
 
     def predict_shard(
         self,
         path: str | Path,
         shard: Shard,
         out_dir: str | Path | None = None,
+        options: SceneOptions = DEFAULT_OPTIONS,
         *,
-        bands: tuple[int, int, int] | None = None,
-        value_range: tuple[float, float] | None = None,
-        resample: Resample = None,
-        any_gsd: bool = False,
-        overlap_px: int | None = None,
-        max_memory_bytes: int | None = None,
-        strict: bool = False,
-        restart: bool = False,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
+        **keywords: NoReturn,
     ) -> ShardResult:
         """Compute one share of a scene's rows, for `merge_shards` to make a map of all.
 
@@ -244,33 +185,14 @@ class Segmenter:
             path: of the scene.
             shard: which share of how many.
             out_dir: folder for the file of rows; None writes beside the scene.
-            bands: as in `predict_scene`, and so on.
-            value_range: the same for all shards.
-            resample: the same for all shards.
-            any_gsd: as in `predict_scene`.
-            overlap_px: the same for all shards.
-            max_memory_bytes: most memory that the process may take.
-            strict: stop at the first failed tile.
-            restart: forget what a run that was cut off has finished.
+            options: those that change pixels the same for all shards; `min_area` and `polygons` are `merge_shards`'.
             progress: called with tiles done and tiles in all, of those that touch these rows.
             cancel: says whether to stop.
+            **keywords: as for `predict_scene`.
         """
-        order = Order(
-            path=Path(path),
-            out_dir=None if out_dir is None else Path(out_dir),
-            bands=bands,
-            value_range=value_range,
-            resample=resample,
-            any_gsd=any_gsd,
-            overlap_px=overlap_px,
-            max_memory_bytes=max_memory_bytes,
-            strict=strict,
-            restart=restart,
-            progress=progress,
-            cancel=cancel,
-        )
+        request = SceneRequest.of(path, out_dir, options.changed_by(keywords), progress, cancel)
         with self._model() as model:
-            return map_shard(order, shard, model)
+            return map_shard(request, shard, model)
 
     def stream(
         self,
@@ -287,15 +209,12 @@ class Segmenter:
         """Find landslides in frames as they come; iterate over what is returned, and close it to stop.
 
         Args:
-            frames: an iterable of arrays as `predict` takes them; a folder or a pattern (`shots/*.jpg`) of image files,
-                in the order in which people count; a video file; the number of a camera or its device; the address of
-                a stream such as `rtsp://host/path`.
-            drop: leave out frames for which newer ones came, so that the latency is bounded by the time of one frame.
-                None: of cameras and addresses, not of recordings and arrays. Arrays that may be dropped are asked for
-                by a thread of the stream, and copied.
+            frames: arrays as `predict` takes them; a folder or pattern (`shots/*.jpg`) of image files, in the order in
+                which people count; a video file; a camera's number or device; an address such as `rtsp://host/path`.
+            drop: leave out frames for which newer ones came, so that the latency is bounded by the time of one frame;
+                None: of live sources only. Arrays that may be dropped are asked for by a thread, and copied.
             every: look at each `every`-th frame only.
-            max_side_px: make frames smaller first, so that the longer side has at most so many pixels; the model then
-                sees coarser ground, so that this changes what it finds.
+            max_side_px: make longer sides so long first; the model sees coarser ground, which changes what it finds.
             overlap_px: least overlap of neighbouring tiles; None is a quarter of a tile.
             reconnect_s: how long to try to find a lost live source again; `math.inf` for ever.
             seconds: end at this time of the recording, of live sources so long after the start.

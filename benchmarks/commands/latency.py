@@ -20,7 +20,7 @@ from kda_edge.errors import UsageError
 from kda_edge.manifest import Manifest
 from kda_edge.runtime.engines.artifact import read_artifact
 from kda_edge.runtime.engines.engine_names import ENGINES, GPU_ENGINES
-from kda_edge.runtime.open_engine import OpenedEngine, open_engine
+from kda_edge.runtime.opened_engine import OpenedEngine, open_engine
 from kda_edge.tiling.tile_answers import Engine
 
 from ..measuring.stability import StabilityRule

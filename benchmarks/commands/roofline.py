@@ -25,7 +25,7 @@ from kda_edge.runtime.engines.artifact import read_artifact
 from kda_edge.runtime.engines.engine_names import GPU_ENGINES
 from kda_edge.runtime.engines.in_turns import example_tiles
 from kda_edge.runtime.engines.onnxruntime_engine import session_options
-from kda_edge.runtime.open_engine import OpenedEngine, open_engine
+from kda_edge.runtime.opened_engine import OpenedEngine, open_engine
 
 from ..measuring.percentiles import percentiles_of
 from ..measuring.timing import Timing, TimingPlan, measured

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Final
 
 from kda_edge.errors import EngineError, UsageError
-from kda_edge.runtime import Segmenter
+from kda_edge.runtime import SceneOptions, Segmenter
 from kda_edge.runtime.engines.artifact import read_artifact
 from kda_edge.runtime.engines.engine_names import ENGINES
 from kda_edge.runtime.geo.gdal import gdal_session
 from kda_edge.runtime.geo.ground_sampling import ground_sampling_m
-from kda_edge.runtime.open_engine import open_engine
+from kda_edge.runtime.opened_engine import open_engine
 from kda_edge.runtime.scenes.scene import open_scene
 
 from ..measuring.busy_engine import BusyEngine
@@ -131,7 +131,7 @@ def measure_scene(options: argparse.Namespace) -> Result:
             known_m = ground_sampling_m(scene.crs, scene.transform, scene.height_px, scene.width_px)
             ground = Ground(scene.height_px, scene.width_px, options.gsd or known_m, scene.bands)
         warm_up = warm_up_scene(opened.manifest, ground.bands, Path(folder) / "warm_up.tif")
-        segmenter.predict_scene(warm_up, folder, bands=ground.bands)
+        segmenter.predict_scene(warm_up, folder, SceneOptions(bands=ground.bands))
         loaded_mb, peaks_reset = rss_mb(), reset_peak()
         meters, why_not = find_meters(opened.name)
         before = conditions(opened.name)
@@ -229,7 +229,7 @@ def _repeat(segmenter: Segmenter, engine: BusyEngine, options: argparse.Namespac
     reset_peak()
     start = time.perf_counter()
     with PhaseSampler() as sampler:
-        result = segmenter.predict_scene(options.scene, folder, overlap_px=options.overlap)
+        result = segmenter.predict_scene(options.scene, folder, SceneOptions(overlap_px=options.overlap))
         wall_s = time.perf_counter() - start
     if result.failed_tiles:
         raise EngineError(

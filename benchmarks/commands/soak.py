@@ -21,7 +21,7 @@ from kda_edge.errors import UsageError
 from kda_edge.manifest import Manifest
 from kda_edge.runtime.engines.artifact import read_artifact
 from kda_edge.runtime.mapping.image_in_memory import OVERLAP_SHARE
-from kda_edge.runtime.open_engine import open_engine
+from kda_edge.runtime.opened_engine import open_engine
 from kda_edge.tiling.tile_answers import Engine
 
 from ..measuring.percentiles import percentiles_of

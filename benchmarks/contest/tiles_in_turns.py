@@ -12,7 +12,7 @@ import numpy as np
 
 from kda_edge.errors import UsageError
 from kda_edge.runtime.engines.artifact import read_artifact
-from kda_edge.runtime.open_engine import OpenedEngine, open_engine
+from kda_edge.runtime.opened_engine import OpenedEngine, open_engine
 
 from ..measuring.interleaved import interleaved
 from ..reporting.measured_on import model_facts

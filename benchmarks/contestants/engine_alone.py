@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kda_edge.runtime.geo.gdal import gdal_session
-from kda_edge.runtime.open_engine import open_engine
+from kda_edge.runtime.opened_engine import open_engine
 from kda_edge.runtime.scenes.scene import open_scene
 from kda_edge.tiling.fill_nodata import fill_nodata, pad_to_tile
 from kda_edge.tiling.tile_grid import TileGrid
@@ -33,7 +33,7 @@ class EngineAlone:
         """Open the engine as `kda-infer` does.
 
         Raises:
-            KdaEdgeError: see `kda_edge.runtime.open_engine.open_engine`.
+            KdaEdgeError: see `kda_edge.runtime.opened_engine.open_engine`.
         """
         self._task = task
         self._engine = open_engine(task.artifact, engine=task.engine, allow_unverified=task.allow_unverified)

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from kda_edge.errors import EngineError
-from kda_edge.runtime import Segmenter
-from kda_edge.runtime.open_engine import open_engine
+from kda_edge.runtime import SceneOptions, Segmenter
+from kda_edge.runtime.opened_engine import open_engine
 
 from ..measuring.busy_engine import BusyEngine
 from .task import Lap, MappingTask, Settings
@@ -24,7 +24,7 @@ class Ours:
         """Open the model.
 
         Raises:
-            KdaEdgeError: see `kda_edge.runtime.open_engine.open_engine`.
+            KdaEdgeError: see `kda_edge.runtime.opened_engine.open_engine`.
         """
         opened = open_engine(task.artifact, engine=task.engine, allow_unverified=task.allow_unverified)
         self._task, self._engine = task, BusyEngine(opened)
@@ -45,10 +45,9 @@ class Ours:
             EngineError: tiles failed; the time of a map with holes means nothing.
         """
         self._engine.forget()
+        options = SceneOptions(bands=self._task.bands, overlap_px=self._task.overlap_px)
         start = time.perf_counter()
-        result = self._segmenter.predict_scene(
-            scene_path, out_dir, bands=self._task.bands, overlap_px=self._task.overlap_px
-        )
+        result = self._segmenter.predict_scene(scene_path, out_dir, options)
         seconds = time.perf_counter() - start
         if result.failed_tiles:
             raise EngineError(f"{result.failed_tiles} tiles failed ({result.notes[0]})")

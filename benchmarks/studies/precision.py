@@ -25,7 +25,7 @@ import numpy as np
 
 from kda_edge.errors import KdaEdgeError, UsageError
 from kda_edge.machine import machine_facts
-from kda_edge.runtime.open_engine import OpenedEngine, open_engine
+from kda_edge.runtime.opened_engine import OpenedEngine, open_engine
 
 # By name: options of kda-export. The two INT8 artifacts differ in what surrounds the integer parts.
 ROWS: Final[dict[str, tuple[str, ...]]] = {

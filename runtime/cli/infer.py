@@ -19,28 +19,35 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from kda_edge import __version__
 from kda_edge.errors import Cancelled, KdaEdgeError
 
 from ..engines.engine_names import ENGINES
-from .config import InferConfig, require_fitting
+from ..scene_options import DEFAULT_OPTIONS, POLYGON_FORMATS
+from .config import InferConfig, config_from, require_fitting
 from .merge import COMMAND as MERGE
 from .merge import merge
 from .report import EXIT_ERROR, PROGRAM, complain, warnings_told
 from .scenes import infer_scenes
-from .values import POLYGONS, area, bands, count, memory, metres, number, pixels, seconds, shard, source
+from .values import ValueRange, area, bands, count, memory, metres, number, pixels, seconds, shard, source
 from .videos import infer_videos
-
-if TYPE_CHECKING:
-    pass
 
 CUT_OFF: Final = "interrupted; the scene at work has no map; run the same command again to go on"
 
 
 def parse(argv: Sequence[str] | None = None) -> InferConfig:
-    """Read a command line; wrong usage prints the usage and exits with 2."""
+    """Read a command line; wrong usage prints the usage and exits with 2.
+
+    Raises:
+        UsageError: options that can't be right together.
+    """
+    return config_from(flags().parse_args(argv))
+
+
+def flags() -> argparse.ArgumentParser:
+    """Return the parser; the value of a flag has the name of its field in `InferConfig` or `SceneOptions`."""
     summary, _, rest = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
         prog=PROGRAM, description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -54,27 +61,24 @@ def parse(argv: Sequence[str] | None = None) -> InferConfig:
         help="georeferenced image, any format that GDAL reads; or a video",
     )
     add("--model", type=Path, metavar="M.onnx", help="model made by kda-export (default: the bundled student)")
-    add("-o", "--out", type=Path, metavar="DIR", help="folder for the outputs (default: beside each scene)")
     add(
-        "--bands",
-        type=bands,
-        metavar="R,G,B",
-        help="numbers of the model's bands (red, green, blue), from 1",
+        "-o",
+        "--out",
+        dest="out_dir",
+        type=Path,
+        metavar="DIR",
+        help="folder for the outputs (default: beside each scene)",
     )
+    add("--bands", type=bands, metavar="R,G,B", help="numbers of the model's bands (red, green, blue), from 1")
     add(
         "--value-range",
+        action=ValueRange,
         nargs=2,
         type=number,
         metavar=("LO", "HI"),
         help="least and largest value that the scene can hold; needed where its pixel type is not the model's",
     )
-    add(
-        "--min-area",
-        type=area,
-        default=0.0,
-        metavar="M2",
-        help="leave out polygons below this many square metres",
-    )
+    add("--min-area", type=area, metavar="M2", help="leave out polygons below this many square metres")
     add(
         "--resample",
         nargs="?",
@@ -84,7 +88,13 @@ def parse(argv: Sequence[str] | None = None) -> InferConfig:
         help="read a scene, and make its map, at so many metres a pixel (default: the nearest trained on)",
     )
     add("--any-gsd", action="store_true", help="map also pixels far finer or coarser than the model learned from")
-    add("--overlap", type=pixels, metavar="PX", help="least overlap of tiles (default: a quarter of a tile)")
+    add(
+        "--overlap",
+        dest="overlap_px",
+        type=pixels,
+        metavar="PX",
+        help="least overlap of tiles (default: a quarter of a tile)",
+    )
     add(
         "--engine",
         choices=ENGINES,
@@ -93,43 +103,31 @@ def parse(argv: Sequence[str] | None = None) -> InferConfig:
     )
     add("--threads", type=count, default=0, metavar="N", help="threads of an engine on the CPU (default: what suits)")
     add("--allow-unverified", action="store_true", help="take a model whose certificate is missing or does not hold")
-    add("--polygons", choices=POLYGONS, default="geojson", help="format of the polygons (default: geojson)")
-    add("--max-memory", type=memory, metavar="SIZE", help="most memory to take, such as 800M or 1.5G")
+    add("--polygons", choices=POLYGON_FORMATS, help="format of the polygons (default: geojson)")
+    add(
+        "--max-memory",
+        dest="max_memory_bytes",
+        type=memory,
+        metavar="SIZE",
+        help="most memory to take, such as 800M or 1.5G",
+    )
     add("--strict", action="store_true", help="stop a scene at its first failed tile instead of marking it")
     add("--restart", action="store_true", help="forget what a run that was cut off has finished, and begin anew")
     add("--shard", type=shard, metavar="I/N", help="compute the I-th of N shares, for kda-infer merge")
     add("--every", type=count, default=1, metavar="N", help="look at every N-th frame of a video")
-    add("--max-side", type=count, metavar="PX", help="make a video's frames smaller, which changes what is found")
+    add(
+        "--max-side",
+        dest="max_side_px",
+        type=count,
+        metavar="PX",
+        help="make a video's frames smaller, which changes what is found",
+    )
     add("--seconds", type=seconds, metavar="S", help="end after so many seconds of a video")
-    add("--json", action="store_true", help="print one JSON object a scene, on one line")
+    add("--json", dest="as_json", action="store_true", help="print one JSON object a scene, on one line")
     add("-q", "--quiet", action="store_true", help="print nothing but errors")
     add("--version", action="version", version=f"{PROGRAM} {__version__}")
-    args = parser.parse_args(argv)
-    return InferConfig(
-        scenes=tuple(name for name in args.scenes if isinstance(name, Path)),
-        videos=tuple(name for name in args.scenes if isinstance(name, str)),
-        every=args.every,
-        max_side_px=args.max_side,
-        seconds=args.seconds,
-        model=args.model,
-        out_dir=args.out,
-        bands=args.bands,
-        value_range=None if args.value_range is None else (args.value_range[0], args.value_range[1]),
-        resample=args.resample,
-        any_gsd=args.any_gsd,
-        min_area=args.min_area,
-        overlap_px=args.overlap,
-        as_json=args.json,
-        quiet=args.quiet,
-        engine=args.engine,
-        threads=args.threads,
-        allow_unverified=args.allow_unverified,
-        polygons=args.polygons,
-        max_memory_bytes=args.max_memory,
-        strict=args.strict,
-        restart=args.restart,
-        shard=args.shard,
-    )
+    parser.set_defaults(**vars(DEFAULT_OPTIONS))
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ..scene_options import DEFAULT_OPTIONS, POLYGON_FORMATS
 from .report import EXIT_ERROR, PROGRAM, json_line, sentence
-from .values import POLYGONS, area
+from .values import area
 
 if TYPE_CHECKING:
     from .stop_signals import StopSignals
@@ -36,10 +37,11 @@ def merge(argv: Sequence[str], stop: StopSignals) -> int:
     add("scene", type=Path, metavar="scene.tif", help="the image that was mapped")
     add("--shards", nargs="+", type=Path, required=True, metavar="DIR", help="folders of shards, or their files")
     add("-o", "--out", type=Path, metavar="DIR", help="folder for the outputs (default: beside the scene)")
-    add("--min-area", type=area, default=0.0, metavar="M2", help="leave out polygons below this, m2")
-    add("--polygons", choices=POLYGONS, default="geojson", help="format of the polygons (default: geojson)")
+    add("--min-area", type=area, metavar="M2", help="leave out polygons below this, m2")
+    add("--polygons", choices=POLYGON_FORMATS, help="format of the polygons (default: geojson)")
     add("--json", action="store_true", help="print one JSON object, on one line")
     add("-q", "--quiet", action="store_true", help="print nothing but errors")
+    parser.set_defaults(min_area=DEFAULT_OPTIONS.min_area, polygons=DEFAULT_OPTIONS.polygons)
     args = parser.parse_args(argv)
 
     from ..runs.merge_shards import merge_shards

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kda_edge.errors import Cancelled, KdaEdgeError
 
@@ -23,7 +23,7 @@ def infer_scenes(config: InferConfig, stop: StopSignals) -> int:
     from ..outputs.output_files import require_no_clash
     from ..segmenter import Segmenter
 
-    require_no_clash(config.scenes, config.out_dir)
+    require_no_clash(config.scenes, config.out_dir, config.options.polygons)
     code = 0
     with Segmenter.open(
         config.model, engine=config.engine, allow_unverified=config.allow_unverified, threads=config.threads
@@ -52,23 +52,12 @@ def _run(segmenter: Segmenter, scene_path: Path, config: InferConfig, stop: Stop
     show_bar = sys.stderr.isatty() and not config.quiet
     try:
         with stop.polled() as asked:
-            same: dict[str, Any] = {
-                "bands": config.bands,
-                "value_range": config.value_range,
-                "resample": config.resample,
-                "any_gsd": config.any_gsd,
-                "overlap_px": config.overlap_px,
-                "max_memory_bytes": config.max_memory_bytes,
-                "strict": config.strict,
-                "restart": config.restart,
-                "progress": bar(scene_path.name, sys.stderr) if show_bar else None,
-                "cancel": asked,
-            }
-            if config.shard is not None:
-                return segmenter.predict_shard(scene_path, Shard(*config.shard), config.out_dir, **same)
-            return segmenter.predict_scene(
-                scene_path, config.out_dir, min_area=config.min_area, polygons=config.polygons, **same
-            )
+            out_dir, options = config.out_dir, config.options
+            progress = bar(scene_path.name, sys.stderr) if show_bar else None
+            if config.shard is None:
+                return segmenter.predict_scene(scene_path, out_dir, options, progress=progress, cancel=asked)
+            shard = Shard(*config.shard)
+            return segmenter.predict_shard(scene_path, shard, out_dir, options, progress=progress, cancel=asked)
     finally:
         if show_bar:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)  # the bar leaves no trace

@@ -6,11 +6,9 @@ import argparse
 import math
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from kda_edge.errors import UsageError
-
-POLYGONS = ("geojson", "gpkg")  # formats
 
 
 def bands(text: str) -> tuple[int, int, int]:
@@ -33,6 +31,23 @@ def number(text: str) -> float:
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number")
     return value
+
+
+class ValueRange(argparse.Action):
+    """Keeps two numbers as a range."""
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, values: Any, option_string: object = None
+    ) -> None:
+        """Keep them.
+
+        Raises:
+            UsageError: the range is empty.
+        """
+        low, high = values
+        if not low < high:
+            raise UsageError("--value-range takes the least, then the largest value")
+        setattr(namespace, self.dest, (low, high))
 
 
 def area(text: str) -> float:

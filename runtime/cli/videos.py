@@ -85,7 +85,7 @@ def _run(segmenter: Segmenter, name: str, final: VideoPaths, config: InferConfig
                 final,
                 every=config.every,
                 max_side_px=config.max_side_px,
-                overlap_px=config.overlap_px,
+                overlap_px=config.options.overlap_px,
                 seconds=inf if config.seconds is None else config.seconds,
                 cancel=asked,
                 told=told,

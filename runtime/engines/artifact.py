@@ -33,7 +33,7 @@ class Artifact:
     doubt: str = ""
 
 
-def read_artifact(path: Path | None = None, *, allow_unverified: bool = False) -> Artifact:
+def read_artifact(path: str | Path | None = None, *, allow_unverified: bool = False) -> Artifact:
     """Read what a model file says of itself, and hold it to its certificate.
 
     Args:
@@ -52,6 +52,7 @@ def read_artifact(path: Path | None = None, *, allow_unverified: bool = False) -
             if not bundled.is_file():
                 raise ArtifactError("this installation has no bundled model; give one with --model")
             path = bundled
+    path = Path(path)
     if not path.exists():
         raise ArtifactError(f"{path} does not exist; check the path of the model")
     metadata, graph_sha256 = _read(path)

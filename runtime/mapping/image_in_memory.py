@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from kda_edge.errors import UsageError
+from kda_edge.errors import EngineError, UsageError
 from kda_edge.manifest import InputContract, Manifest
 from kda_edge.tiling.pixels import ArraySource
 from kda_edge.tiling.predict import predict
@@ -74,6 +74,20 @@ def predict_image(
         seconds=time.perf_counter() - start_s,
         engine_seconds=engine_seconds,
     )
+
+
+def require_whole(prediction: Prediction) -> Prediction:
+    """Return a prediction that lacks no tile: half an answer would be taken for a whole one.
+
+    Raises:
+        EngineError: it lacks some.
+    """
+    if prediction.failures:
+        raise EngineError(
+            f"the engine failed on {len(prediction.failures)} of {prediction.tiles} tiles "
+            f"({prediction.failures[0].reason}); try again, or use predict_scene, which maps the rest"
+        )
+    return prediction
 
 
 def _require_image(image: NDArray[Any], valid: NDArray[np.bool_] | None, contract: InputContract) -> None:

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kda_edge.manifest import Manifest
 from kda_edge.tiling.predict import Band, Bands, Progress, counted, no_answer
 from kda_edge.tiling.tile_answers import Answer, Engine, answers_of
 from kda_edge.tiling.tile_grid import TileGrid
-from kda_edge.tiling.tile_stream import Step, TileFailure, rows_needed, tile_steps
+from kda_edge.tiling.tile_stream import Step, rows_needed, tile_steps
 
 from ..map_format import HALO_PX, NODATA, NODATA_BYTE, class_bytes, probability_bytes
 from ..scenes.read_ahead import OpenSource, ReadPlan, rows_ahead
 from .qa_band import halo_rows, qa_rows
+from .rows import Counts, MappedRows, Rows
 
 READERS: Final = 2
 ROWS_PX: Final = 2**21  # pixels that are handed out at once, about: what their user makes of them stays small
@@ -32,34 +32,18 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class MappedRows:
-    """Finished rows of a map, over its whole width.
-
-    Sums over the rows of a scene are the same however it was cut: a tile counts where its first row lies.
+class Bounds:
+    """What may be in memory at once.
 
     Attributes:
-        row_px: the first row.
-        layers: class, probability and qa, (3, h, W).
-        valid_px: pixels with data.
-        landslide_px: pixels of class 1.
-        unknown_px: pixels that could not be read, or have data and no tile that answered.
-        tiles: that begin in these rows, those without data included.
-        asked_tiles: tiles among them that the engine was given.
-        answered_tiles: tiles that it answered. If it answered none of a scene, it does not work.
-        failures: tiles without an answer, because of the engine or of pixels that could not be read.
-        warnings: what the source complained of so far, a sentence each.
+        batch: most tiles a call of the engine.
+        readers: threads that read, each with a handle of its own.
+        windows_ahead: most windows of the scene that are read before they are needed.
     """
 
-    row_px: int
-    layers: NDArray[np.uint8]
-    valid_px: int
-    landslide_px: int
-    unknown_px: int
-    tiles: int
-    asked_tiles: int
-    answered_tiles: int
-    failures: tuple[TileFailure, ...]
-    warnings: tuple[str, ...] = ()
+    batch: int = 1
+    readers: int = READERS
+    windows_ahead: int = READERS + 1
 
 
 def mapped_rows(
@@ -69,11 +53,8 @@ def mapped_rows(
     manifest: Manifest,
     *,
     block_hw: tuple[int, int] = (1, 1),
-    first_row: int = 0,
-    end_row: int | None = None,
-    batch: int = 1,
-    readers: int = READERS,
-    windows_ahead: int | None = None,
+    wanted: Rows | None = None,
+    bounds: Bounds = Bounds(),
     progress: Progress | None = None,
     finished: Callable[[MappedRows], None] | None = None,
 ) -> Generator[MappedRows, None, None]:
@@ -88,11 +69,8 @@ def mapped_rows(
         engine: takes the scene's raw pixels; called in the thread that iterates.
         manifest: of the model behind the engine.
         block_hw: sides of the blocks that the scene is stored in.
-        first_row: of the rows that are wanted.
-        end_row: one past the last; None is the scene's height.
-        batch: most tiles a call of the engine.
-        readers: threads that read, each with a handle of its own.
-        windows_ahead: most windows of the scene that are read before they are needed; None: one a reader, and one.
+        wanted: rows to yield; None: all of the scene's.
+        bounds: of what is in memory at once.
         progress: called with tiles done and tiles in all, of those that touch these rows.
         finished: called with rows before they are yielded, in the thread that has blended them, so that the engine is
             not kept waiting; what it raises is raised here.
@@ -103,41 +81,39 @@ def mapped_rows(
             tells.
         UsageError: no such rows.
     """
-    end_row = grid.height_px if end_row is None else end_row
-    tile_rows = grid.tile_rows(first_row, end_row)
+    whole = Rows(0, grid.height_px)
+    wanted = whole if wanted is None else wanted
+    tile_rows = grid.tile_rows(wanted.first, wanted.end)
     windows = ReadPlan.for_blocks(block_hw).windows(*rows_needed(grid, tile_rows, HALO_PX), grid.width_px)
-    ahead = readers + 1 if windows_ahead is None else windows_ahead
     with (
         _thread("kda-edge-prepare") as preparing,
-        rows_ahead(open_source, windows, readers=readers, ahead=ahead) as rows,
+        rows_ahead(open_source, windows, readers=bounds.readers, ahead=bounds.windows_ahead) as rows,
         _thread("kda-edge-blend") as blending,
     ):
-        finish = _Finish(grid, manifest, first_row, end_row, rows.warnings, tell=finished or (lambda _: None))
-        steps = tile_steps(rows, grid, batch=batch, tile_rows=tile_rows, halo_px=HALO_PX)
+        blender = _RowBlender(grid, manifest.threshold, wanted, rows.warnings, finished or (lambda _: None))
+        steps = tile_steps(rows, grid, batch=bounds.batch, tile_rows=tile_rows, halo_px=HALO_PX)
         behind: deque[Future[list[MappedRows]]] = deque()
         for step in counted(_ahead(preparing, steps), grid, tile_rows, progress):
-            behind.append(blending.submit(finish, step, answers_of(engine, step.tiles)))
+            behind.append(blending.submit(blender, step, answers_of(engine, step.tiles)))
             yield from _finished(behind, STEPS_BEHIND)
         yield from _finished(behind, 0)
-    if finish.asked and not finish.answered and (first_row, end_row) == (0, grid.height_px):
-        raise no_answer(finish.asked, finish.reason)
+    if blender.asked and not blender.answered and wanted == whole:
+        raise no_answer(blender.asked, blender.reason)
 
 
-class _Finish:
+class _RowBlender:
     """Blends step after step and makes bytes of the bands that come out."""
 
     def __init__(
         self,
         grid: TileGrid,
-        manifest: Manifest,
-        first_row: int,
-        end_row: int,
+        threshold: float,
+        wanted: Rows,
         warnings: Sequence[str],
-        *,
-        tell: Callable[[MappedRows], None],
+        finished: Callable[[MappedRows], None],
     ) -> None:
-        self._grid, self._threshold, self._warnings, self._tell = grid, manifest.threshold, warnings, tell
-        self._first_row, self._end_row = first_row, end_row
+        self._grid, self._threshold, self._wanted, self._warnings = grid, threshold, wanted, warnings
+        self._finished = finished
         self._bands = Bands(grid)
         self.asked = self.answered = 0
         self.reason = ""  # of the last failure
@@ -149,14 +125,13 @@ class _Finish:
             return []
         self.asked, self.answered = self.asked + band.asked, self.answered + band.answered
         self.reason = band.failures[-1].reason if band.failures else self.reason
-        first, end = max(band.row_px, self._first_row), min(band.row_px + len(band.failed), self._end_row)
+        first, end = max(band.row_px, self._wanted.first), min(band.row_px + len(band.failed), self._wanted.end)
         step_px = max(ROWS_PX // self._grid.width_px, 1)
-        return [self._told(band, row, min(row + step_px, end)) for row in range(first, end, step_px)]
-
-    def _told(self, band: Band, row0: int, row1: int) -> MappedRows:
-        rows = self._rows(band, row0, row1)
-        self._tell(rows)
-        return rows
+        parts = []
+        for row in range(first, end, step_px):
+            parts.append(self._rows(band, row, min(row + step_px, end)))
+            self._finished(parts[-1])
+        return parts
 
     def _rows(self, band: Band, row0: int, row1: int) -> MappedRows:
         grid, masks = self._grid, band.masks
@@ -177,12 +152,14 @@ class _Finish:
         return MappedRows(
             row_px=row0,
             layers=layers,
-            valid_px=layers[0].size - nodata_px - lost_px,
-            landslide_px=int(np.count_nonzero(layers[0] == 1)),
-            unknown_px=int(np.count_nonzero(layers[0] == NODATA_BYTE)) - nodata_px,
-            tiles=len(grid.cols) if begin_here else 0,
-            asked_tiles=band.asked if begin_here else 0,
-            answered_tiles=band.answered if begin_here else 0,
+            counts=Counts(
+                valid_px=layers[0].size - nodata_px - lost_px,
+                landslide_px=int(np.count_nonzero(layers[0] == 1)),
+                unknown_px=int(np.count_nonzero(layers[0] == NODATA_BYTE)) - nodata_px,
+                tiles=len(grid.cols) if begin_here else 0,
+                asked_tiles=band.asked if begin_here else 0,
+                answered_tiles=band.answered if begin_here else 0,
+            ),
             failures=band.failures if begin_here else (),
             warnings=tuple(self._warnings),
         )

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kda_edge.errors import UsageError
 from kda_edge.manifest import InputContract
 from kda_edge.tiling.tile_answers import Engine
 
-LARGEST: Final = 1e30  # of a declared value: differences and quotients stay within float32
+from ..scene_options import require_value_range
 
 
 @dataclass(frozen=True)
@@ -30,9 +28,7 @@ class ValueMap:
 
     def __post_init__(self) -> None:
         if self.scene is not None:
-            low, high = self.scene
-            if not -LARGEST <= low < high <= LARGEST:
-                raise UsageError(f"the value range {low:g} {high:g} is empty; give the least, then the largest value")
+            require_value_range(self.scene)
 
     def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the values as the model knows them, same shape."""

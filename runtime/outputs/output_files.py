@@ -16,7 +16,7 @@ from kda_edge.errors import OutputError, UsageError
 from kda_edge.whole_files import flush
 
 from ..geo.gdal import one_line
-from ..polygons.polygon_writer import FORMATS
+from ..scene_options import POLYGON_FORMATS
 
 _RUN: Final = secrets.token_hex(4)  # tells this process from a dead one that had the same number
 
@@ -40,20 +40,14 @@ class OutputPaths:
         yield from (self.polygons, self.picture, self.map)
 
 
-def output_paths(scene_path: Path, out_dir: Path | None, polygons: str = "geojson") -> OutputPaths:
+def output_paths(scene_path: Path, out_dir: Path | None, polygons: str = POLYGON_FORMATS[0]) -> OutputPaths:
     """Return where a scene's outputs go: into out_dir, or beside the scene where that is None.
 
     Args:
         scene_path: the scene.
         out_dir: their folder.
-        polygons: the format of the polygons, `geojson` or `gpkg`.
-
-    Raises:
-        UsageError: no such format.
+        polygons: the format of the polygons, one of `POLYGON_FORMATS`.
     """
-    if f".{polygons}" not in FORMATS:
-        known = " or ".join(suffix[1:] for suffix in FORMATS)
-        raise UsageError(f"polygons are written as {known}, not {polygons!r}")
     folder = scene_path.parent if out_dir is None else out_dir
     stem = f"{scene_path.stem}_landslide"
     return OutputPaths(folder / f"{stem}.tif", folder / f"{stem}.{polygons}", folder / f"{stem}.png")
@@ -168,7 +162,7 @@ def _runs(pid: int) -> bool:
     return True
 
 
-def require_no_clash(scenes: Sequence[Path], out_dir: Path | None) -> None:
+def require_no_clash(scenes: Sequence[Path], out_dir: Path | None, polygons: str = POLYGON_FORMATS[0]) -> None:
     """Make sure that no two scenes write to one map and no map replaces another scene.
 
     Raises:
@@ -176,7 +170,7 @@ def require_no_clash(scenes: Sequence[Path], out_dir: Path | None) -> None:
     """
     by_map: dict[Path, Path] = {}
     for scene in scenes:
-        maps = {path.resolve(): scene for path in output_paths(scene, out_dir)}
+        maps = {path.resolve(): scene for path in output_paths(scene, out_dir, polygons)}
         for path in maps.keys() & by_map.keys():
             raise UsageError(
                 f"{by_map[path]} and {scene} would both write {path.name}; give each once, or different folders with -o"

@@ -19,7 +19,7 @@ from typing import Any, Final
 from kda_edge.errors import JournalError, OutputError
 from kda_edge.whole_files import flush, free_bytes_at
 
-from ..mapping.mapped_rows import MappedRows
+from ..mapping.rows import MappedRows
 from .framed_file import DamagedFile, FramedFile, locked
 from .journal_frames import END, HEADER, ROWS, facts_of, payload_of, rows_from
 
@@ -137,7 +137,7 @@ class Journal:
         assert rows.row_px == self.header.first_row + self.rows_px
         self._file.append(payload_of(rows))
         self.rows_px += rows.layers.shape[1]
-        self.answered_tiles += rows.answered_tiles
+        self.answered_tiles += rows.counts.answered_tiles
 
     def finish(self, final: Path) -> None:
         """Mark the record as finished and give it its final name.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from ..mapping.mapped_rows import MappedRows
+from ..mapping.rows import MappedRows
 from .journal import Header, Journal
 
 

@@ -12,7 +12,7 @@ from kda_edge.tiling.tile_grid import TileGrid
 
 from ..geo.gdal import CACHE_BYTES
 from ..map_format import BLOCK_PX, HALO_PX
-from ..mapping.mapped_rows import READERS, ROWS_PX, STEPS_AHEAD, STEPS_BEHIND
+from ..mapping.mapped_rows import ROWS_PX, STEPS_AHEAD, STEPS_BEHIND, Bounds
 from ..outputs.map_geotiff import ROWS_BEHIND
 from ..scenes.read_ahead import ReadPlan
 
@@ -33,8 +33,8 @@ _UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 @dataclass(frozen=True)
-class Work:
-    """What the memory of a map depends on.
+class MapMemory:
+    """The memory that a map takes, and what it depends on.
 
     Attributes:
         grid: where the tiles lie.
@@ -69,26 +69,11 @@ class Work:
         return FIXED_BYTES + CACHE_BYTES + rows * width + handed_out + windows + bounds.batch * (tiles + engine)
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """What may be in memory at once.
-
-    Attributes:
-        batch: most tiles a call of the engine.
-        readers: threads that read.
-        windows_ahead: windows of the scene that are read before they are needed.
-    """
-
-    batch: int = 1
-    readers: int = READERS
-    windows_ahead: int = READERS + 1
-
-
-def bounds_within(work: Work, limit_bytes: int | None, *, used_bytes: int = 0, best_batch: int = 1) -> Bounds:
+def bounds_within(memory: MapMemory, limit_bytes: int | None, *, used_bytes: int = 0, best_batch: int = 1) -> Bounds:
     """Return the largest bounds that a limit allows, up to the batch that the engine likes best.
 
     Args:
-        work: what is to be done.
+        memory: of the map that is to be made.
         limit_bytes: the most memory that the process may take; None is no limit.
         used_bytes: what it takes already, the engine loaded.
         best_batch: tiles a call that the engine is fastest with, 1 or more.
@@ -100,11 +85,11 @@ def bounds_within(work: Work, limit_bytes: int | None, *, used_bytes: int = 0, b
     if limit_bytes is None:
         return Bounds(best_batch)
     for bounds in (*(Bounds(batch) for batch in range(best_batch, 0, -1)), least):
-        if used_bytes + work.bytes_for(bounds) <= limit_bytes:
+        if used_bytes + memory.bytes_for(bounds) <= limit_bytes:
             return bounds
-    needed = -(-(used_bytes + work.bytes_for(least)) // MIB)
+    needed = -(-(used_bytes + memory.bytes_for(least)) // MIB)
     raise UsageError(
-        f"a scene of {work.grid.width_px} columns needs about {needed} MiB and {limit_bytes // MIB} MiB are allowed; "
+        f"a scene of {memory.grid.width_px} columns needs about {needed} MiB and {limit_bytes // MIB} MiB are allowed; "
         f"say --max-memory {needed}M or more, or cut the scene into narrower ones"
     )
 

@@ -12,15 +12,16 @@ from kda_edge.errors import JournalError, ManifestError
 from kda_edge.manifest import Manifest
 
 from ..geo.gdal import gdal_session
-from ..mapping.mapped_rows import MappedRows
+from ..mapping.rows import MappedRows
 from ..outputs.assemble import assemble
 from ..outputs.output_files import output_paths, ready_folder, staged
 from ..results import SceneResult
+from ..scene_options import SceneOptions
 from ..scenes.scene import open_scene
 from ..scenes.scene_digest import digesting
 from .framed_file import alone
 from .journal import Header, Journal, journal_path, read_journal
-from .request import Cancel, Order
+from .request import Cancel, SceneRequest
 from .shards import shard_of
 
 
@@ -52,9 +53,9 @@ def merge_shards(
         UsageError: an argument that can't be right.
         OutputError: the outputs can't be written.
     """
-    start_s, scene_path = time.perf_counter(), Path(scene)
-    order = Order(scene_path, None if out_dir is None else Path(out_dir), min_area=min_area, cancel=cancel)
-    final = output_paths(scene_path, order.out_dir, polygons)
+    start_s, options = time.perf_counter(), SceneOptions(min_area=min_area, polygons=polygons)
+    request = SceneRequest.of(scene, out_dir, options, cancel=cancel)
+    scene_path, final = request.path, output_paths(request.path, request.out_dir, polygons)
     with ExitStack() as stack:
         opened = [stack.enter_context(read_journal(path)) for path in _files(shards, final.map.stem)]
         journals = _in_order(opened)
@@ -80,14 +81,14 @@ def merge_shards(
         stack.enter_context(alone(journal_path(final.map)))
         with staged(final, scene_path) as hidden:
             result = assemble(
-                _rows(journals, order.check),
+                _rows(journals, request.check),
                 raster,
                 manifest,
                 final,
                 hidden,
                 min_area=min_area,
                 notes=tuple(dict.fromkeys(note for journal in journals for note in _header(journal).notes)),
-                check=order.check,
+                check=request.check,
             )
             content.require_unchanged()
     engine = str(first.key.get("--engine", ""))

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from kda_edge.errors import Cancelled, UsageError
+from kda_edge.errors import Cancelled
 from kda_edge.manifest import InputContract, Manifest
 from kda_edge.tiling.predict import Progress
 from kda_edge.tiling.tile_answers import Engine
 
-from ..scenes.scene import Resample, Scene, open_scene
+from ..scene_options import DEFAULT_OPTIONS, SceneOptions
+from ..scenes.scene import Scene, open_scene
 
 Cancel: TypeAlias = threading.Event | Callable[[], bool]
 
@@ -45,37 +46,45 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Order:
-    """What is asked of a scene, as `Segmenter.predict_scene` explains it."""
+class SceneRequest:
+    """A scene to map, and how.
+
+    Attributes:
+        path: of the scene.
+        out_dir: folder of the outputs; None writes beside the scene.
+        options: how it is mapped.
+        progress: called with tiles done and tiles in all.
+        cancel: an event, or a function that says whether to stop.
+    """
 
     path: Path
     out_dir: Path | None = None
-    bands: tuple[int, int, int] | None = None
-    value_range: tuple[float, float] | None = None
-    resample: Resample = None
-    any_gsd: bool = False
-    min_area: float = 0.0
-    overlap_px: int | None = None
-    polygons: str = "geojson"
-    max_memory_bytes: int | None = None
-    strict: bool = False
-    restart: bool = False
+    options: SceneOptions = DEFAULT_OPTIONS
     progress: Progress | None = None
     cancel: Cancel | None = None
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.min_area < float("inf"):
-            raise UsageError(f"the least area must be 0 or more, not {self.min_area:g}")
+    @classmethod
+    def of(
+        cls,
+        path: str | Path,
+        out_dir: str | Path | None,
+        options: SceneOptions,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> SceneRequest:
+        """Return the request of a caller whose paths may be texts."""
+        return cls(Path(path), None if out_dir is None else Path(out_dir), options, progress, cancel)
 
     def opened(self, contract: InputContract) -> AbstractContextManager[Scene]:
         """Open the scene, in the thread that reads it and within its GDAL session."""
+        options = self.options
         return open_scene(
             self.path,
             contract,
-            bands=self.bands,
-            value_range=self.value_range,
-            resample=self.resample,
-            any_gsd=self.any_gsd,
+            bands=options.bands,
+            value_range=options.value_range,
+            resample=options.resample,
+            any_gsd=options.any_gsd,
         )
 
     def check(self) -> None:

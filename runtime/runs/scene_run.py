@@ -15,7 +15,8 @@ from kda_edge.tiling.tile_grid import TileGrid
 
 from ..geo.gdal import gdal_session
 from ..mapping.image_in_memory import OVERLAP_SHARE
-from ..mapping.mapped_rows import MappedRows, mapped_rows
+from ..mapping.mapped_rows import Bounds, mapped_rows
+from ..mapping.rows import MappedRows, Rows
 from ..mapping.value_range import with_values_mapped
 from ..outputs.assemble import Tally, assemble, failure_notes
 from ..outputs.georeference import require_carried
@@ -25,16 +26,16 @@ from ..scenes.scene import Scene
 from ..scenes.scene_digest import SceneContent, digesting
 from .journal import Header, Journal, journal_path, opened_journal, require_same
 from .journal_recorder import Recorder
-from .memory_bounds import Bounds, Work, bounds_within, resident_bytes
-from .request import Model, Order
+from .memory_bounds import MapMemory, bounds_within, resident_bytes
+from .request import Model, SceneRequest
 from .shards import Shard, shard_path
 
 
 @dataclass(frozen=True)
-class _Work:
-    """An order on its opened scene."""
+class _SceneRun:
+    """A request, its opened scene, and the model that answers."""
 
-    order: Order
+    request: SceneRequest
     model: Model
     scene: Scene
     grid: TileGrid
@@ -43,14 +44,14 @@ class _Work:
     shard: Shard | None
 
     @property
-    def rows(self) -> tuple[int, int]:
-        """First row that is wanted, and the one behind the last."""
-        return (0, self.scene.height_px) if self.shard is None else self.shard.rows(self.scene.height_px)
+    def rows(self) -> Rows:
+        """Rows that are wanted."""
+        return Rows(0, self.scene.height_px) if self.shard is None else self.shard.rows(self.scene.height_px)
 
     def header(self) -> Header:
         """Return what the rows depend on; waits for the digest of the scene."""
-        order, manifest = self.order, self.model.manifest
-        plain, (first_row, end_row) = manifest.to_json(), self.rows
+        options, manifest = self.request.options, self.model.manifest
+        plain, rows = manifest.to_json(), self.rows
         shard = "" if self.shard is None else str(self.shard)
         key = {
             "scene": self.content().sha256 or f"no local file {secrets.token_hex(4)}",  # equal to no other
@@ -59,8 +60,8 @@ class _Work:
             "manifest": hashlib.sha256(plain.encode()).hexdigest(),
             "--engine": self.model.engine_name,
             "--bands": list(self.scene.bands),
-            "--value-range": None if order.value_range is None else list(order.value_range),
-            "--resample": order.resample,
+            "--value-range": None if options.value_range is None else list(options.value_range),
+            "--resample": options.resample,
             "--overlap": self.grid.overlap_px,
             "--shard": shard,
             "tiles a call": None if self.model.batch_invariant else self.bounds.batch,
@@ -71,11 +72,11 @@ class _Work:
             key=key,
             height_px=self.scene.height_px,
             width_px=self.scene.width_px,
-            first_row=first_row,
-            end_row=end_row,
+            first_row=rows.first,
+            end_row=rows.end,
             shard=shard,
             bands=self.scene.bands,
-            value_range=order.value_range,
+            value_range=options.value_range,
             manifest=plain,
             notes=self.model.notes,
         )
@@ -85,56 +86,53 @@ class _Work:
         if journal.rows_px:
             require_same(journal, self.header())
             for rows in journal.replay():
-                self.order.check()
+                self.request.check()
                 self._require_unfailed(rows)
                 yield rows
-        first_row, end_row = self.rows
-        if first_row + journal.rows_px == end_row:
+        missing = Rows(self.rows.first + journal.rows_px, self.rows.end)
+        if not missing.count:
             return
         check = self.content().require_unchanged
         with (
             Recorder(journal, check=check, header=self.header) as recorder,
-            closing(self._computed(first_row + journal.rows_px, end_row, recorder)) as computed,
+            closing(self._computed(missing, recorder)) as computed,
         ):
             yield from computed
             recorder.wait()
 
-    def _computed(self, first_row: int, end_row: int, recorder: Recorder) -> Generator[MappedRows, None, None]:
-        order, contract = self.order, self.model.manifest.input
+    def _computed(self, wanted: Rows, recorder: Recorder) -> Generator[MappedRows, None, None]:
+        request, contract = self.request, self.model.manifest.input
 
-        def told(done: int, total: int) -> None:
-            order.check()
+        def report(done: int, total: int) -> None:
+            request.check()
             recorder.wait()
-            if order.progress is not None:
+            if request.progress is not None:
                 skipped = len(self.grid) - total if self.shard is None else 0
-                order.progress(skipped + done, skipped + total)
+                request.progress(skipped + done, skipped + total)
 
         def finished(rows: MappedRows) -> None:
             self._require_unfailed(rows)
             recorder.record(rows)
 
         return mapped_rows(
-            lambda: order.opened(contract),
+            lambda: request.opened(contract),
             self.grid,
-            with_values_mapped(self.model.engine, contract, order.value_range),
+            with_values_mapped(self.model.engine, contract, request.options.value_range),
             self.model.manifest,
             block_hw=self.scene.block_hw,
-            first_row=first_row,
-            end_row=end_row,
-            batch=self.bounds.batch,
-            readers=self.bounds.readers,
-            windows_ahead=self.bounds.windows_ahead,
-            progress=told,
+            wanted=wanted,
+            bounds=self.bounds,
+            progress=report,
             finished=finished,
         )
 
     def _require_unfailed(self, rows: MappedRows) -> None:
-        if not (self.order.strict and rows.failures):
+        if not (self.request.options.strict and rows.failures):
             return
-        failure = rows.failures[0]
-        kind = EngineError if rows.answered_tiles < rows.asked_tiles else SceneError
+        path, failure = self.request.path, rows.failures[0]
+        kind = EngineError if rows.counts.answered_tiles < rows.counts.asked_tiles else SceneError
         raise kind(
-            f"{self.order.path}: the tile at row {failure.row_px}, column {failure.col_px} failed ({failure.reason}); "
+            f"{path}: the tile at row {failure.row_px}, column {failure.col_px} failed ({failure.reason}); "
             "leave out --strict to map the rest and have it marked"
         )
 
@@ -143,71 +141,65 @@ class _Work:
         """Say in the error that ends a run how much of it is kept and how to go on."""
         try:
             yield
-        except EngineError as error:
-            if not journal.answered_tiles:  # an engine that does not work: its rows are worth nothing
-                journal.discard()
-            _add_hint(error, self._hint(journal))
-            raise
-        except (Cancelled, OutputError, SceneError) as error:
-            _add_hint(error, self._hint(journal))
-            raise
-
-    def _hint(self, journal: Journal) -> str:
-        if not journal.rows_px:
-            return ""
-        first_row, end_row = self.rows
-        return f"; {journal.rows_px} of {end_row - first_row} rows are kept, run the same command again to go on"
+        except (Cancelled, EngineError, OutputError, SceneError) as error:
+            if isinstance(error, EngineError) and not journal.answered_tiles:
+                journal.discard()  # an engine that does not work: its rows are worth nothing
+            if not journal.rows_px:
+                raise
+            hint = f"{journal.rows_px} of {self.rows.count} rows are kept, run the same command again to go on"
+            raise type(error)(f"{error}; {hint}") from error
 
 
-def map_scene(order: Order, model: Model) -> SceneResult:
+def map_scene(request: SceneRequest, model: Model) -> SceneResult:
     """Write map, polygons and picture of a scene, all three or none; see `Segmenter.predict_scene`."""
-    start_s, final = time.perf_counter(), output_paths(order.path, order.out_dir, order.polygons)
-    with _opened(order, model) as work:
-        ready_folder(final, order.path)
-        with opened_journal(journal_path(final.map), restart=order.restart) as journal, work.kept(journal):
+    start_s, options = time.perf_counter(), request.options
+    final = output_paths(request.path, request.out_dir, options.polygons)
+    with _opened(request, model) as run:
+        ready_folder(final, request.path)
+        with opened_journal(journal_path(final.map), restart=options.restart) as journal, run.kept(journal):
             resumed_rows = journal.rows_px
-            with staged(final, order.path) as hidden, closing(work.all_rows(journal)) as rows:
+            with staged(final, request.path) as hidden, closing(run.all_rows(journal)) as rows:
                 result = assemble(
                     rows,
-                    work.scene,
+                    run.scene,
                     model.manifest,
                     final,
                     hidden,
-                    min_area=order.min_area,
+                    min_area=options.min_area,
                     notes=model.notes,
-                    check=order.check,
+                    check=request.check,
                 )
             journal.discard()
     return replace(result, resumed_rows=resumed_rows, engine=model.engine_name, seconds=time.perf_counter() - start_s)
 
 
-def map_shard(order: Order, shard: Shard, model: Model) -> ShardResult:
+def map_shard(request: SceneRequest, shard: Shard, model: Model) -> ShardResult:
     """Write the finished rows of a shard, or nothing; see `Segmenter.predict_shard`."""
-    start_s, tally = time.perf_counter(), Tally()
-    final = output_paths(order.path, order.out_dir, order.polygons)
+    start_s, tally, options = time.perf_counter(), Tally(), request.options
+    options.require_of_a_shard()
+    final = output_paths(request.path, request.out_dir, options.polygons)
     rows_path = shard_path(final.map, shard)
-    with _opened(order, model, shard) as work:
-        if work.content().sha256 is None:
-            raise SceneError(f"{order.path} is made of more than local files, so shards of it can't be told apart")
-        require_carried(work.scene)
-        ready_folder(final, order.path)
-        with opened_journal(journal_path(rows_path), restart=order.restart) as journal, work.kept(journal):
+    with _opened(request, model, shard) as run:
+        if run.content().sha256 is None:
+            raise SceneError(f"{request.path} is made of more than local files, so shards of it can't be told apart")
+        require_carried(run.scene)
+        ready_folder(final, request.path)
+        with opened_journal(journal_path(rows_path), restart=options.restart) as journal, run.kept(journal):
             resumed_rows = journal.rows_px
-            with closing(work.all_rows(journal)) as rows:
+            with closing(run.all_rows(journal)) as rows:
                 for part in rows:
                     tally.add(part)
-            order.check()
+            request.check()
             if not journal.rows_px:
-                journal.begin(work.header())
+                journal.begin(run.header())
             journal.finish(rows_path)
-    first_row, end_row = work.rows
     return ShardResult(
-        scene_path=order.path,
+        scene_path=request.path,
         rows_path=rows_path,
         shard=str(shard),
-        first_row=first_row,
-        end_row=end_row,
-        tiles=tally.tiles,
+        first_row=run.rows.first,
+        end_row=run.rows.end,
+        tiles=tally.counts.tiles,
         failed_tiles=tally.failed_tiles,
         resumed_rows=resumed_rows,
         seconds=time.perf_counter() - start_s,
@@ -216,25 +208,20 @@ def map_shard(order: Order, shard: Shard, model: Model) -> ShardResult:
 
 
 @contextmanager
-def _opened(order: Order, model: Model, shard: Shard | None = None) -> Iterator[_Work]:
-    """Open the scene of an order and look at it, before anything is written."""
-    contract, tile_px = model.manifest.input, model.manifest.tile_px
-    overlap_px = tile_px // OVERLAP_SHARE if order.overlap_px is None else order.overlap_px
+def _opened(request: SceneRequest, model: Model, shard: Shard | None = None) -> Iterator[_SceneRun]:
+    """Open the scene of a request and look at it, before anything is written."""
+    options, tile_px = request.options, model.manifest.tile_px
+    overlap_px = tile_px // OVERLAP_SHARE if options.overlap_px is None else options.overlap_px
     with (
         gdal_session(),
-        order.opened(contract) as scene,
-        digesting(order.path) as content,
+        request.opened(model.manifest.input) as scene,
+        digesting(request.path) as content,
     ):
         grid = TileGrid(scene.height_px, scene.width_px, tile_px, overlap_px)
-        with_values_mapped(model.engine, contract, order.value_range)  # refuses an empty range
         bounds = bounds_within(
-            Work(grid, scene.pixel_type.itemsize, scene.block_hw),
-            order.max_memory_bytes,
+            MapMemory(grid, scene.pixel_type.itemsize, scene.block_hw),
+            options.max_memory_bytes,
             used_bytes=resident_bytes(),
             best_batch=model.best_batch,
         )
-        yield _Work(order, model, scene, grid, content, bounds, shard)
-
-
-def _add_hint(error: Exception, hint: str) -> None:
-    error.args = (f"{error}{hint}",)
+        yield _SceneRun(request, model, scene, grid, content, bounds, shard)

@@ -9,6 +9,7 @@ from pathlib import Path
 from kda_edge.errors import UsageError
 
 from ..map_format import BLOCK_PX
+from ..mapping.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ class Shard:
         """Return what tells the names of its files from others."""
         return f"shard-{self.number}-of-{self.count}"
 
-    def rows(self, height_px: int) -> tuple[int, int]:
-        """Return its first row and the row behind its last; both are equal where there are fewer blocks than shards."""
+    def rows(self, height_px: int) -> Rows:
+        """Return its rows of a scene; none where there are fewer blocks than shards."""
         blocks = -(-height_px // BLOCK_PX)
         first, end = (blocks * done // self.count * BLOCK_PX for done in (self.number - 1, self.number))
-        return min(first, height_px), min(end, height_px)
+        return Rows(min(first, height_px), min(end, height_px))
 
 
 def shard_of(text: str) -> Shard:

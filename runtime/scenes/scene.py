@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,11 @@ from kda_edge.tiling.pixels import Pixels
 
 from ..geo.gdal import GDAL_ERRORS, one_line, open_raster
 from ..geo.ground_sampling import ground_sampling_m, gsd_note, nearest_m
+from ..scene_options import Resample, require_resample
 from .block_reader import COPY_AGAIN, BlockReader
 from .file_checks import require_file, require_transform, require_whole
 from .fits_model import checked_bands, require_ground_sampling, require_pixel_type, value_note
 from .resampled import Resampled
-
-# At which ground sampling distance a scene is read: as it is, at the nearest that the model learned from, or at so
-# many metres.
-Resample: TypeAlias = Literal["trained"] | float | None
 
 MOST_PX: Final = 2**31 - 1  # of a side, in a file of GDAL's
 
@@ -186,8 +183,7 @@ def _grid(path: Path, found_m: float | None, resample: Resample, contract: Input
     """Return the ground sampling distance to read at, metres, and how many times as long that makes a pixel."""
     if resample is None:
         return found_m, 1.0
-    if resample != "trained" and not 0 < resample < math.inf:
-        raise UsageError(f"--resample takes metres above 0, not {resample:g}")
+    require_resample(resample)
     if found_m is None:
         raise SceneError(
             f"{path} does not say how many metres a pixel is, so it can't be resampled to metres; "

@@ -24,8 +24,8 @@ _ANEW: Final = "if it should be a video, write it anew with: ffmpeg -i {} -c:v l
 _CHECK: Final = "check cable, address, password and network"
 
 
-class _FromOpenCV:
-    """The order of channels."""
+class _OpenCVChannels:
+    """Channels as OpenCV gives them, blue, green, red, into the order of the model's bands."""
 
     def __init__(self, name: str, bands: Sequence[str]) -> None:
         if sorted(bands) != sorted(OPENCV_ORDER):
@@ -45,7 +45,7 @@ class _FromOpenCV:
         return np.ascontiguousarray(image[..., self._order])
 
 
-class VideoFrames(_FromOpenCV):
+class VideoFrames(_OpenCVChannels):
     """A video file, a camera or a stream on the network."""
 
     def __init__(self, name: str, open_capture: Callable[[], Any], bands: Sequence[str], *, live: bool) -> None:
@@ -123,7 +123,7 @@ class VideoFrames(_FromOpenCV):
         return good
 
 
-class ImageFiles(_FromOpenCV):
+class ImageFiles(_OpenCVChannels):
     """Image files, one frame each, opened one by one."""
 
     def __init__(self, name: str, paths: Sequence[Path], bands: Sequence[str]) -> None:

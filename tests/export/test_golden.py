@@ -12,7 +12,7 @@ from places import SHARED
 from kda_edge.export.config import DeclaredInput, ExportConfig
 from kda_edge.export.pipeline import export_checkpoint
 from kda_edge.networks.checkpoint import read_checkpoint
-from kda_edge.runtime.open_engine import open_engine
+from kda_edge.runtime.opened_engine import open_engine
 
 GOLDEN = SHARED / "golden"
 # The golden input is normalised noise: as raw pixels of a contract that changes nothing, it is itself.

@@ -25,7 +25,7 @@ from kda_edge.manifest import InputContract, TrainingRecord
 from kda_edge.networks.checkpoint import weights_digest
 from kda_edge.networks.student import Student
 from kda_edge.runtime import Segmenter
-from kda_edge.runtime.open_engine import open_engine
+from kda_edge.runtime.opened_engine import open_engine
 from kda_edge.tiling.predict import predict_array
 from kda_edge.tiling.tile_answers import Engine
 

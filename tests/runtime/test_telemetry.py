@@ -12,7 +12,7 @@ import pytest
 
 CODE = """
 import sys
-from kda_edge.runtime.open_engine import open_engine
+from kda_edge.runtime.opened_engine import open_engine
 with open_engine(engine={engine!r}) as engine:
     pass
 print(*sorted({{"torch", "onnx", "openvino_telemetry", "openvino", "onnxruntime"}} & sys.modules.keys()))

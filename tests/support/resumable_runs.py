@@ -15,6 +15,7 @@ import numpy as np
 
 from kda_edge.manifest import Manifest
 from kda_edge.runtime.runs.journal import read_journal
+from kda_edge.runtime.scene_options import SceneOptions
 from kda_edge.runtime.segmenter import Segmenter
 
 
@@ -78,7 +79,7 @@ def _fork_what_is_asked_for() -> None:
         pid = os.fork()
         if pid == 0:
             segmenter = Segmenter(counting(Path(log), delay_s), Manifest.from_json(manifest))
-            segmenter.predict_scene(scene, out, **options)
+            segmenter.predict_scene(scene, out, SceneOptions(**options))
             os._exit(0)
         print(pid, flush=True)
         print(os.waitpid(pid, 0)[1], flush=True)

@@ -11,7 +11,7 @@ from gpu_bench import KINDS, Bench
 from kda_edge.benchmarks.commands.latency import LatencyConfig, latency, measure_batches
 from kda_edge.benchmarks.commands.latency_figures import latency_table
 from kda_edge.benchmarks.measuring.timing import TimingPlan
-from kda_edge.runtime.open_engine import OpenedEngine
+from kda_edge.runtime.opened_engine import OpenedEngine
 from kda_edge.runtime.tensorrt.tensorrt_engine import TensorRTEngine
 
 PLAN = TimingPlan(min_calls=3, warm_up_limit_s=0.1, limit_s=0.3)

@@ -18,7 +18,7 @@ from kda_edge.export.graphs.to_onnx import ExportedGraph
 from kda_edge.export.pipeline import ExportReport, export_checkpoint
 from kda_edge.runtime.engines.cpu_engines import openvino_version
 from kda_edge.runtime.engines.onnxruntime_engine import session_options
-from kda_edge.runtime.open_engine import open_engine
+from kda_edge.runtime.opened_engine import open_engine
 
 
 def sum_graph(shape: str, axes: list[int], made: str, keepdims: int) -> onnx.ModelProto:

@@ -20,7 +20,7 @@ from kda_edge.export.pipeline import ExportReport, export_checkpoint
 from kda_edge.export.tiles.generated_tiles import generated_terrain
 from kda_edge.export.verifying.compared_engines import engine_from_graph
 from kda_edge.runtime.engines.artifact import read_artifact
-from kda_edge.runtime.open_engine import open_engine
+from kda_edge.runtime.opened_engine import open_engine
 from kda_edge.tiling.tile_answers import Engine
 
 TILE_PX = 64

@@ -231,10 +231,12 @@ def test_arguments_that_clash_exit_with_two_before_any_work(
     assert main([path, "--value-range", "5", "2"]) == 2
     assert main([path, path, "--model", str(model)]) == 2
     assert main([path, str(scene.path.with_name("scene_landslide.tif")), "--model", str(model)]) == 2
+    geopackage = str(scene.path.with_name("scene_landslide.gpkg"))
+    assert main([path, geopackage, "--polygons", "gpkg", "--model", str(model)]) == 2
     assert main([path, "--overlap", "500", "--model", str(model)]) == 2
     assert main([path, "--shard", "1/2", "--min-area", "5", "--model", str(model)]) == 2
     assert main([path, "--max-memory", "1M", "--model", str(model)]) == 2
-    assert capfd.readouterr().err.count("kda-infer: ") == 6
+    assert capfd.readouterr().err.count("kda-infer: ") == 7
     assert leftovers() == []
 
 

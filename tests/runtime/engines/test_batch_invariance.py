@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from kda_edge.errors import DeviceError, MissingDependency
 from kda_edge.runtime.engines.artifact import read_artifact
 from kda_edge.runtime.engines.cpu_choice import BFLOAT16
-from kda_edge.runtime.open_engine import OpenedEngine, open_engine
+from kda_edge.runtime.opened_engine import OpenedEngine, open_engine
 from kda_edge.tiling.predict import predict_array
 
 ENGINES = ("cpu", "openvino", "openvino-bf16")

@@ -19,7 +19,7 @@ from kda_edge.manifest import Manifest
 from kda_edge.runtime.engines.cpu_choice import Comparison, budget_of, compared, probe_tile
 from kda_edge.runtime.engines.cpu_engines import CpuEngines
 from kda_edge.runtime.engines.remembered import remember, remembered
-from kda_edge.runtime.open_engine import OpenedEngine, open_engine
+from kda_edge.runtime.opened_engine import OpenedEngine, open_engine
 
 
 @dataclass

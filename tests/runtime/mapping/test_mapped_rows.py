@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from made_sources import PATTERNS, TOPS, MadeSource, Opener, our_threads, positi
 from kda_edge.errors import EngineError, UsageError
 from kda_edge.manifest import Manifest
 from kda_edge.runtime.map_format import FAILED_TILE, NODATA, class_bytes, probability_bytes
-from kda_edge.runtime.mapping.mapped_rows import MappedRows, mapped_rows
+from kda_edge.runtime.mapping.mapped_rows import Bounds, mapped_rows
+from kda_edge.runtime.mapping.rows import Counts, MappedRows, Rows
 from kda_edge.tiling.predict import predict
 from kda_edge.tiling.tile_grid import TileGrid
 
@@ -71,14 +72,13 @@ def worlds(draw: st.DrawFn) -> World:
     return World(source, tile, draw(st.integers(0, tile * 3 // 4)), draw(st.sampled_from(sorted(ENGINES))))
 
 
-def joined(parts: list[MappedRows]) -> tuple[np.ndarray, list[int], list[Any]]:
-    """Return all layers, the sums of all counts, and all failures."""
+def joined(parts: list[MappedRows]) -> tuple[np.ndarray, Counts, list[Any]]:
+    """Return all layers, the sum of all counts, and all failures."""
     for above, below in itertools.pairwise(parts):
         assert above.row_px + above.layers.shape[1] == below.row_px
-    counts = ("valid_px", "landslide_px", "unknown_px", "tiles", "asked_tiles", "answered_tiles")
     layers = np.concatenate([part.layers for part in parts], axis=1)
-    sums = [sum(getattr(part, name) for part in parts) for name in counts]
-    return layers, sums, [failure for part in parts for failure in part.failures]
+    counts = sum((part.counts for part in parts), Counts())
+    return layers, counts, [failure for part in parts for failure in part.failures]
 
 
 @settings(max_examples=120)
@@ -104,11 +104,8 @@ def test_parts_readers_and_batches_change_no_byte_and_no_count(
         for first, end in itertools.pairwise(bounds)
         for rows in world.rows(
             manifest,
-            first_row=first,
-            end_row=end,
-            readers=readers,
-            batch=batch,
-            windows_ahead=ahead,
+            wanted=Rows(first, end),
+            bounds=Bounds(batch, readers, ahead),
             block_hw=world.source.block_hw,
         )
     ]
@@ -123,7 +120,7 @@ def test_threads_give_what_the_plain_loop_gives(make_manifest: Callable[..., Man
     """Against `predict` over the whole image, and against what the scene holds."""
     manifest, source = make_manifest(), world.source
     try:
-        layers, sums, failures = joined(world.rows(manifest))
+        layers, counts, failures = joined(world.rows(manifest))
     except EngineError:
         with pytest.raises(EngineError, match="all"):
             list(predict(source, world.grid, ENGINES[world.engine]))
@@ -137,7 +134,8 @@ def test_threads_give_what_the_plain_loop_gives(make_manifest: Callable[..., Man
     np.testing.assert_array_equal((layers[2] & NODATA) > 0, source.nodata)
     np.testing.assert_array_equal((layers[2] & FAILED_TILE) > 0, failed & ~source.nodata)
     unknown = (classes == 255) & ~source.nodata
-    assert sums[:3] == [source.valid.sum(), (classes == 1).sum(), unknown.sum()]
+    assert (counts.valid_px, counts.landslide_px) == (source.valid.sum(), (classes == 1).sum())
+    assert counts.unknown_px == unknown.sum()
     assert failures == [failure for band in bands for failure in band.failures]
 
 
@@ -155,7 +153,7 @@ def test_pixels_that_can_not_be_read_are_unknown_and_failed_never_nodata_or_back
         asked.extend(tiles)
         return constant(tiles)
 
-    layers, sums, failures = joined(list(mapped_rows(Opener(source), grid, engine, make_manifest())))
+    layers, counts, failures = joined(list(mapped_rows(Opener(source), grid, engine, make_manifest())))
     classes, probability, qa = layers
     assert (classes[source.lost] == 255).all()
     assert (probability[source.lost] == 255).all()
@@ -168,8 +166,8 @@ def test_pixels_that_can_not_be_read_are_unknown_and_failed_never_nodata_or_back
     assert (classes[~touched] == 1).all()
     assert [(failure.row_px, failure.col_px) for failure in failures] == hit
     assert any(f"rows {rows[0]} to {rows[-1]}, columns {cols[0]} to {cols[-1]}" in f.reason for f in failures)
-    assert len(asked) == len(grid) - len(hit) == sums[4]
-    assert sums[2] >= source.lost.sum()
+    assert len(asked) == len(grid) - len(hit) == counts.asked_tiles
+    assert counts.unknown_px >= source.lost.sum()
 
 
 @pytest.mark.parametrize(("first", "end"), [(0, 0), (5, 5), (9, 3), (-1, 10), (0, 101)])
@@ -177,13 +175,13 @@ def test_rows_that_the_scene_does_not_have_are_refused(
     make_manifest: Callable[..., Manifest], first: int, end: int
 ) -> None:
     with pytest.raises(UsageError, match="rows"):
-        World(MadeSource(100, 40), 32, 8, "constant").rows(make_manifest(), first_row=first, end_row=end)
+        World(MadeSource(100, 40), 32, 8, "constant").rows(make_manifest(), wanted=Rows(first, end))
 
 
 def test_progress_ends_with_every_tile_of_the_part(make_manifest: Callable[..., Manifest]) -> None:
     calls: list[tuple[int, int]] = []
     world = World(MadeSource(100, 100, "stripe"), 32, 8, "constant")
-    world.rows(make_manifest(), first_row=30, end_row=60, progress=lambda *call: calls.append(call))
+    world.rows(make_manifest(), wanted=Rows(30, 60), progress=lambda *call: calls.append(call))
     assert calls == sorted(calls)
     assert {total for _, total in calls} == {3 * 4}  # rows of tiles at 0, 24 and 48
     assert calls[-1] == (12, 12)
@@ -198,8 +196,9 @@ def test_a_whole_scene_without_an_answer_is_an_error_and_a_part_of_it_is_told(
     source, grid = MadeSource(100, 40), TileGrid(100, 40, 32, 8)
     with pytest.raises(EngineError, match=r"all 8 tiles .*out of memory"):
         list(mapped_rows(Opener(source), grid, never, make_manifest()))
-    _, sums, failures = joined(list(mapped_rows(Opener(source), grid, never, make_manifest(), first_row=50)))
-    assert sums[3:] == [len(failures), len(failures), 0]
+    part = list(mapped_rows(Opener(source), grid, never, make_manifest(), wanted=Rows(50, 100)))
+    _, counts, failures = joined(part)
+    assert counts == replace(counts, tiles=len(failures), asked_tiles=len(failures), answered_tiles=0)
     assert our_threads() == []
 
 

@@ -159,8 +159,8 @@ def test_the_constant_engine_maps_its_constant_onto_every_valid_pixel(map_of: Ca
         assert tuple(landslides.transform) == tuple(scene.transform)
         assert landslides.crs == scene.crs
         assert (landslides.crs or CRS()).to_wkt() == (scene.crs or CRS()).to_wkt()
-    assert summary.landslide_px == summary.valid_px == valid.sum()
-    assert summary.unknown_px == summary.failed_tiles == 0
+    assert summary.counts.landslide_px == summary.counts.valid_px == valid.sum()
+    assert summary.counts.unknown_px == summary.failed_tiles == 0
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -201,7 +201,7 @@ def test_a_failed_tile_is_unknown_where_it_alone_lies_and_marked_wherever_it_lie
     np.testing.assert_array_equal(probability == 255, alone)
     np.testing.assert_array_equal(mask, ~alone)
     assert (classes[~alone] == 1).all()
-    assert (summary.failed_tiles, summary.unknown_px, summary.valid_px) == (1, 256, 150 * 130)
+    assert (summary.failed_tiles, summary.counts.unknown_px, summary.counts.valid_px) == (1, 256, 150 * 130)
     assert summary.first_failure is not None
     assert "out of memory" in summary.first_failure.reason
 

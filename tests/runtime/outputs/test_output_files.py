@@ -239,3 +239,11 @@ def test_scenes_that_would_share_a_map_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="would replace the scene"):
         require_no_clash([a, a.with_name("s_landslide.tif")], None)
     require_no_clash([a, a.with_name("s_landslide.tif")], tmp_path / "out")
+
+
+def test_a_scene_that_the_polygons_of_another_would_replace_is_refused(tmp_path: Path) -> None:
+    """A GeoPackage may be a raster."""
+    scenes = [tmp_path / "s.tif", tmp_path / "s_landslide.gpkg"]
+    require_no_clash(scenes, None, "geojson")
+    with pytest.raises(UsageError, match="would replace the scene"):
+        require_no_clash(scenes, None, "gpkg")

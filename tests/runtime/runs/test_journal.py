@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kda_edge.errors import JournalError, OutputError
-from kda_edge.runtime.mapping.mapped_rows import MappedRows
+from kda_edge.runtime.mapping.rows import Counts, MappedRows
 from kda_edge.runtime.runs.framed_file import FramedFile
 from kda_edge.runtime.runs.journal import Header, opened_journal, read_journal, require_same
 from kda_edge.tiling.tile_stream import TileFailure
@@ -37,12 +37,7 @@ def some_rows(row_px: int, height_px: int, seed: int) -> MappedRows:
     return MappedRows(
         row_px=row_px,
         layers=rng.integers(0, 256, (3, height_px, WIDTH), np.uint8),
-        valid_px=int(rng.integers(10**9)),
-        landslide_px=int(rng.integers(10**9)),
-        unknown_px=int(rng.integers(10**9)),
-        tiles=int(rng.integers(10**9)),
-        asked_tiles=int(rng.integers(10**9)),
-        answered_tiles=int(rng.integers(10**9)),
+        counts=Counts(*rng.integers(10**9, size=6).tolist()),
         failures=tuple(TileFailure(row_px, col, f"Ünlucky {col}") for col in range(seed % 3)),
         warnings=("a warning",) * (seed % 2),
     )

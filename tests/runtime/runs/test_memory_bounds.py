@@ -17,7 +17,8 @@ from rasterio.windows import Window
 
 from kda_edge.errors import UsageError
 from kda_edge.manifest import Manifest
-from kda_edge.runtime.runs.memory_bounds import BANDS, MIB, Bounds, Work, bounds_within, bytes_from, resident_bytes
+from kda_edge.runtime.mapping.mapped_rows import Bounds
+from kda_edge.runtime.runs.memory_bounds import BANDS, MIB, MapMemory, bounds_within, bytes_from, resident_bytes
 from kda_edge.tiling.tile_grid import TileGrid
 
 FULL_WIDTH_PX = 20_000
@@ -53,18 +54,17 @@ RUN_ROWS = """
     from kda_edge.manifest import InputContract
     from kda_edge.runtime.geo.gdal import gdal_session
     from kda_edge.runtime.outputs.map_geotiff import map_writer
-    from kda_edge.runtime.mapping.mapped_rows import mapped_rows
+    from kda_edge.runtime.mapping.mapped_rows import Bounds, mapped_rows
     from kda_edge.runtime.scenes.scene import open_scene
     from kda_edge.tiling.tile_grid import TileGrid
     from kda_edge.manifest import Manifest
     path, manifest = Path(sys.argv[2]), Manifest.from_json(sys.argv[1])
-    tile, batch, readers, ahead = map(int, sys.argv[3:])
+    tile, *bounds = map(int, sys.argv[3:])
     opened = partial(open_scene, path, manifest.input)
     before = peak_kib()
     with gdal_session(), opened() as scene, map_writer(path.with_suffix(".map"), scene, {}) as writer:
         grid = TileGrid(scene.height_px, scene.width_px, tile, tile // 4)
-        how = {"batch": batch, "readers": readers, "windows_ahead": ahead, "block_hw": scene.block_hw}
-        for rows in mapped_rows(opened, grid, engine, manifest, **how):
+        for rows in mapped_rows(opened, grid, engine, manifest, block_hw=scene.block_hw, bounds=Bounds(*bounds)):
             writer.write(rows.layers)
         writer.finish()
     print(peak_kib() - before)
@@ -123,40 +123,40 @@ def test_the_estimate_holds_what_a_process_takes_and_hardly_more(
     scene = made_scene(tmp_path / "scene.tif", 1500, width)
     facts = make_manifest(tile_px=tile).to_json()
     grown = grown_bytes(RUN_ROWS, facts, scene, tile, bounds.batch, bounds.readers, bounds.windows_ahead)
-    estimate = Work(TileGrid(1500, width, tile, tile // 4), 1, (256, 256), tile_bytes=0).bytes_for(bounds)
+    estimate = MapMemory(TileGrid(1500, width, tile, tile // 4), 1, (256, 256), tile_bytes=0).bytes_for(bounds)
     print(f"grew by {grown // MIB} MiB, estimated {estimate // MIB} MiB")
     assert grown <= estimate <= 2.5 * grown
 
 
 def test_memory_depends_on_the_width_and_not_on_the_height() -> None:
     def needed(height: int, width: int) -> int:
-        return Work(TileGrid(height, width, 256, 64), 1, (256, 256)).bytes_for(Bounds())
+        return MapMemory(TileGrid(height, width, 256, 64), 1, (256, 256)).bytes_for(Bounds())
 
     assert needed(10_000_000, 20_000) == needed(2_000, 20_000)
     assert needed(2_000, 40_000) > 1.3 * needed(2_000, 20_000)
 
 
-WORK = Work(TileGrid(5120, 6144, 256, 64), 1, (256, 256), tile_bytes=50 * MIB)
+MEMORY = MapMemory(TileGrid(5120, 6144, 256, 64), 1, (256, 256), tile_bytes=50 * MIB)
 
 
 def test_without_a_limit_the_batch_is_what_the_engine_likes_best() -> None:
-    assert bounds_within(WORK, None) == Bounds(1)
-    assert bounds_within(WORK, None, best_batch=8) == Bounds(8)
+    assert bounds_within(MEMORY, None) == Bounds(1)
+    assert bounds_within(MEMORY, None, best_batch=8) == Bounds(8)
 
 
 @pytest.mark.parametrize("used", [0, 300 * MIB])
 def test_a_limit_takes_the_largest_batch_that_fits_then_readers_then_refuses(used: int) -> None:
-    sizes = [WORK.bytes_for(Bounds(batch)) for batch in range(1, 9)]
+    sizes = [MEMORY.bytes_for(Bounds(batch)) for batch in range(1, 9)]
     assert sizes == sorted(set(sizes))
     for batch, size in enumerate(sizes, start=1):
-        assert bounds_within(WORK, used + size, used_bytes=used, best_batch=8) == Bounds(batch)
-        assert bounds_within(WORK, used + size - 1, used_bytes=used, best_batch=8) != Bounds(batch)
+        assert bounds_within(MEMORY, used + size, used_bytes=used, best_batch=8) == Bounds(batch)
+        assert bounds_within(MEMORY, used + size - 1, used_bytes=used, best_batch=8) != Bounds(batch)
     least = Bounds(1, readers=1, windows_ahead=1)
-    assert bounds_within(WORK, used + WORK.bytes_for(least), used_bytes=used) == least
+    assert bounds_within(MEMORY, used + MEMORY.bytes_for(least), used_bytes=used) == least
     with pytest.raises(UsageError, match="say --max-memory") as caught:
-        bounds_within(WORK, used + WORK.bytes_for(least) - 1, used_bytes=used)
+        bounds_within(MEMORY, used + MEMORY.bytes_for(least) - 1, used_bytes=used)
     said = str(caught.value).split("--max-memory ")[1].split()[0]
-    assert bounds_within(WORK, bytes_from(said), used_bytes=used) == least, "what the message says is enough"
+    assert bounds_within(MEMORY, bytes_from(said), used_bytes=used) == least, "what the message says is enough"
 
 
 @pytest.mark.parametrize(

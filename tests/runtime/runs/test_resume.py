@@ -13,7 +13,7 @@ from resumable_runs import rows_kept, sloped
 
 from kda_edge.errors import Cancelled, EngineError, JournalError, OutputError, SceneError
 from kda_edge.manifest import Manifest
-from kda_edge.runtime import SceneResult, Segmenter
+from kda_edge.runtime import SceneOptions, SceneResult, Segmenter
 
 HEIGHT, WIDTH = 200, 90  # 8 bands of 4 tiles, 24 rows each but for the last
 TILES, TO_STOP_AT = 32, 18
@@ -43,7 +43,7 @@ def stopping_at(tile: int) -> tuple[Callable[[int, int], None], threading.Event]
 def cut_off(segmenter: Segmenter, path: Path, **options: Any) -> str:
     progress, event = stopping_at(TO_STOP_AT)
     with pytest.raises(Cancelled) as caught:
-        segmenter.predict_scene(path, progress=progress, cancel=event, **options)
+        segmenter.predict_scene(path, options=SceneOptions(**options), progress=progress, cancel=event)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -134,12 +134,12 @@ def test_rows_of_another_run_are_refused_with_what_differs(
     before = journal.read_bytes()
     other = Segmenter(engine, make_manifest(**facts))
     with pytest.raises(JournalError) as caught:
-        other.predict_scene(path, **options)
+        other.predict_scene(path, options=SceneOptions(**options))
     assert words in str(caught.value)
     assert "choose another folder with -o, or discard it with --restart" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert journal.read_bytes() == before
-    assert other.predict_scene(path, restart=True, **options).resumed_rows == 0
+    assert other.predict_scene(path, options=SceneOptions(restart=True, **options)).resumed_rows == 0
 
 
 def test_rows_of_another_scene_of_the_same_name_are_refused(
@@ -162,9 +162,9 @@ def test_what_changes_no_row_may_change_between_two_runs(
     options: dict[str, Any] = {"min_area": 2.0, "polygons": "gpkg", "max_memory_bytes": 2**40}
     cut_off(segmenter, path)
     kept = rows_kept(journal)
-    result = segmenter.predict_scene(path, **options)
+    result = segmenter.predict_scene(path, options=SceneOptions(**options))
     assert result.resumed_rows == kept
-    assert contents(result) == contents(segmenter.predict_scene(path, tmp_path / "whole", **options))
+    assert contents(result) == contents(segmenter.predict_scene(path, tmp_path / "whole", SceneOptions(**options)))
 
 
 @pytest.mark.parametrize("spoiled", [b"hello", b"kda-edge journal 9\n" + b"x" * 200])
@@ -176,7 +176,7 @@ def test_a_record_with_a_damaged_beginning_is_refused_and_can_be_discarded(
         segmenter.predict_scene(path)
     assert "\n" not in str(caught.value)
     assert journal.read_bytes() == spoiled
-    segmenter.predict_scene(path, restart=True)
+    segmenter.predict_scene(path, options=SceneOptions(restart=True))
     assert not journal.exists()
 
 
@@ -265,17 +265,17 @@ def test_strict_stops_at_the_first_failed_tile_and_tries_it_again_the_next_time(
     with pytest.raises(
         EngineError, match=r"the tile at row 24, column 24 failed \(RuntimeError: out of memory\)"
     ) as caught:
-        Segmenter(failing, make_manifest()).predict_scene(broken, strict=True)
+        Segmenter(failing, make_manifest()).predict_scene(broken, options=SceneOptions(strict=True))
     assert "--strict" in str(caught.value)
     assert leftovers() == [journal.name]
     assert rows_kept(journal) == 24
-    assert Segmenter(sloped, make_manifest()).predict_scene(broken, strict=True).failed_tiles == 0
+    assert Segmenter(sloped, make_manifest()).predict_scene(broken, options=SceneOptions(strict=True)).failed_tiles == 0
 
 
 def test_strict_does_not_take_over_failed_tiles(make_manifest: Callable[..., Manifest], broken: Path) -> None:
     cut_off(Segmenter(failing, make_manifest()), broken)
     with pytest.raises(EngineError, match="row 24, column 24 failed"):
-        Segmenter(sloped, make_manifest()).predict_scene(broken, strict=True)
+        Segmenter(sloped, make_manifest()).predict_scene(broken, options=SceneOptions(strict=True))
 
 
 def test_an_engine_that_answers_nothing_leaves_nothing_to_go_on_from(

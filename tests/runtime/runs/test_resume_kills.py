@@ -15,7 +15,7 @@ import pytest
 from resumable_runs import Runs, counting, rows_kept
 
 from kda_edge.manifest import Manifest
-from kda_edge.runtime import Segmenter
+from kda_edge.runtime import SceneOptions, Segmenter
 from kda_edge.tiling.tile_grid import TileGrid
 
 DELAY_S = 0.002  # a tile
@@ -48,8 +48,8 @@ def test_a_run_killed_again_and_again_ends_with_the_bytes_of_one_that_never_was(
     blobs = np.repeat(np.repeat(rng.integers(0, 256, (HEIGHT // 7, WIDTH // 5, 3), np.uint8), 7, axis=0), 5, axis=1)
     path = scene_at(tmp_path / "s.tif", blobs).path
     manifest, log, out = make_manifest(tile_px=TILE), tmp_path / "log", tmp_path / "out"
-    options = {"overlap_px": OVERLAP, "polygons": polygons}
-    Segmenter(counting(log, 0.0), manifest).predict_scene(path, tmp_path / "whole", **options)
+    options: dict[str, Any] = {"overlap_px": OVERLAP, "polygons": polygons}
+    Segmenter(counting(log, 0.0), manifest).predict_scene(path, tmp_path / "whole", SceneOptions(**options))
     grid, journal = TileGrid(HEIGHT, WIDTH, TILE, OVERLAP), out / ".s_landslide.journal"
     assert log.stat().st_size == len(grid)
 

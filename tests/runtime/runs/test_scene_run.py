@@ -1,7 +1,8 @@
-"""Scenes that are damaged, of another size on the ground or read by many threads: what the map says of them."""
+"""Runs that end early, and scenes that are damaged or of another size on the ground: what is said of them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,9 +14,9 @@ import pytest
 import rasterio
 from rasterio.transform import Affine
 
-from kda_edge.errors import SceneError
+from kda_edge.errors import EngineError, SceneError
 from kda_edge.manifest import InputContract, Manifest
-from kda_edge.runtime import Segmenter
+from kda_edge.runtime import SceneOptions, Segmenter
 from kda_edge.runtime.cli.infer import main
 from kda_edge.runtime.geo.gdal import gdal_session, open_raster
 from kda_edge.runtime.outputs.legend import NODATA
@@ -80,7 +81,7 @@ def test_a_resampled_scene_has_a_map_at_the_trained_size_that_covers_the_same_gr
 ) -> None:
     """Tiling rule 15."""
     segmenter = Segmenter(red, make_manifest(gsd_m=(1.0, 4.0)))
-    result = segmenter.predict_scene(fine_scene, resample="trained")
+    result = segmenter.predict_scene(fine_scene, options=SceneOptions(resample="trained"))
     assert (result.height_px, result.width_px) == (101, 126)
     with rasterio.open(result.map_path) as landslides:
         assert landslides.transform[:6] == (1.0, 0, 469205.25, 0, -1.0, 3446192.5)
@@ -183,3 +184,30 @@ def test_damage_in_a_file_behind_a_vrt_is_lost_too(tmp_path: Path, scene_at: Cal
             assert lost is not None
             assert lost[64:128, 128:192].all()
             assert not lost[128:].any()
+
+
+class Unplugged(EngineError):
+    """An error of a program's own."""
+
+
+@pytest.mark.parametrize("at_tile", [0, 18])
+def test_what_is_kept_is_said_by_an_error_of_the_same_class_and_the_first_stays_as_it_was(
+    tmp_path: Path, scene_at: Callable[..., Any], make_manifest: Callable[..., Manifest], at_tile: int
+) -> None:
+    path = scene_at(tmp_path / "s.tif", np.full((200, 90, 3), 9, np.uint8)).path
+    first = Unplugged("the cable is out")
+
+    def progress(done: int, total: int) -> None:
+        if done >= at_tile:
+            raise first
+
+    with pytest.raises(Unplugged) as caught:
+        Segmenter(red, make_manifest()).predict_scene(path, progress=progress)
+    assert str(first) == "the cable is out"
+    if at_tile == 0:
+        assert caught.value is first, "nothing is kept and nothing to be said"
+    else:
+        assert caught.value.__cause__ is first
+        assert re.fullmatch(
+            r"the cable is out; \d+ of 200 rows are kept, run the same command again to go on", str(caught.value)
+        )

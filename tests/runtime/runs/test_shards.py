@@ -14,9 +14,9 @@ from kda_edge.runtime.runs.shards import Shard, shard_of
 @given(height_px=st.integers(1, 20_000), count=st.integers(1, 100))
 def test_every_row_is_in_one_shard_and_the_shares_are_even(height_px: int, count: int) -> None:
     ranges = [Shard(number, count).rows(height_px) for number in range(1, count + 1)]
-    assert [row for first, end in ranges for row in range(first, end)] == list(range(height_px))
-    assert all(first % 256 == 0 or first == end for first, end in ranges)
-    blocks = [-(-(end - first) // 256) for first, end in ranges]
+    assert [row for rows in ranges for row in range(rows.first, rows.end)] == list(range(height_px))
+    assert all(rows.first % 256 == 0 or not rows.count for rows in ranges)
+    blocks = [-(-rows.count // 256) for rows in ranges]
     assert max(blocks) - min(blocks) <= 1
 
 

@@ -23,7 +23,7 @@ from kda_edge.errors import (
 )
 from kda_edge.manifest import METADATA_KEY, Manifest
 from kda_edge.runtime.engines.artifact import BUNDLED, read_artifact
-from kda_edge.runtime.open_engine import open_engine
+from kda_edge.runtime.opened_engine import open_engine
 
 
 def refusal(path: Path | None, kind: type[KdaEdgeError]) -> str:

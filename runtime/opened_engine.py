@@ -110,7 +110,7 @@ class OpenedEngine:
 
 
 def open_engine(
-    model: Path | None = None,
+    model: str | Path | None = None,
     *,
     engine: str = "auto",
     allow_unverified: bool = False,
