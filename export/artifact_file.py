@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 
-from kda_edge.errors import OutputError
+from kda_edge.errors import OutputError, one_line
 from kda_edge.manifest import METADATA_KEY, Manifest
 from kda_edge.whole_files import flush
 
@@ -65,6 +65,4 @@ def require_writable(path: Path) -> None:
 
 
 def _not_written(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"{path} can't be written ({error.strerror or error}); free some space or choose another with -o"
-    )
+    return OutputError(f"{path} can't be written ({one_line(error)}); free some space or choose another with -o")

@@ -36,11 +36,6 @@ def write_whole(path: Path, content: bytes) -> None:
             hidden.unlink()
 
 
-def why(error: OSError) -> str:
-    """Return the reason of a failure, without the path that the message names anyway."""
-    return error.strerror or str(error)
-
-
 def flush(path: Path) -> None:
     """Have the system write out a file, or a folder's names: a full disk shows now, a power cut changes nothing."""
     descriptor = os.open(path, os.O_RDONLY)

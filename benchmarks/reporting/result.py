@@ -16,8 +16,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-from kda_edge.errors import OutputError, UsageError
-from kda_edge.whole_files import why, write_whole
+from kda_edge.errors import OutputError, UsageError, one_line
+from kda_edge.whole_files import write_whole
 
 from ..measuring.percentiles import Interval
 from .measured_on import machine, versions
@@ -164,7 +164,8 @@ def result_from_json(text: str, *, where: str) -> Result:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"{where} is no result of kda-bench ({type(error).__name__}: {error}); give a file that --json FILE wrote"
+            f"{where} is no result of kda-bench ({type(error).__name__}: {one_line(error)}); "
+            "give a file that --json FILE wrote"
         ) from error
 
 
@@ -191,7 +192,7 @@ def write_result(result: Result, path: Path) -> None:
     try:
         write_whole(path, content.encode())
     except OSError as error:
-        raise OutputError(f"{path} can't be written ({why(error)}); give another --json") from error
+        raise OutputError(f"{path} can't be written ({one_line(error)}); give another --json") from error
 
 
 def schema() -> dict[str, Any]:

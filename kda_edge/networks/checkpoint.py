@@ -20,7 +20,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from kda_edge.errors import CheckpointError, ManifestError, UsageError
+from kda_edge.errors import CheckpointError, ManifestError, UsageError, one_line
 from kda_edge.manifest import STRIDE_PX, InputContract, TrainingRecord, from_plain
 from kda_edge.networks.by_name import network_from_name
 from kda_edge.networks.network import Network
@@ -85,7 +85,7 @@ def read_content(path: str | Path) -> Mapping[str, Any]:
     # Foreign bytes make the unpickler and the zip reader fail in every way there is; all of them mean the same.
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise CheckpointError(f"{path} can't be read: {error.strerror}") from error
+            raise CheckpointError(f"{path} can't be read: {one_line(error)}") from error
         raise CheckpointError(
             f"{path.name} is not a checkpoint, or is damaged, or holds more than tensors and plain values; {REMEDY}"
         ) from error

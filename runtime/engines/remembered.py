@@ -13,7 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from kda_edge.whole_files import PART, why
+from kda_edge.errors import one_line
+from kda_edge.whole_files import PART
 
 from .cpu_choice import Comparison
 
@@ -64,7 +65,9 @@ def remember(key: Mapping[str, str], comparison: Comparison, *, root: Path | Non
     try:
         _write_first(path, {**content, "comparison": asdict(comparison)})
     except OSError as error:
-        _log.warning("which engine is faster can't be kept in %s (%s); set KDA_EDGE_CACHE", path.parent, why(error))
+        _log.warning(
+            "which engine is faster can't be kept in %s (%s); set KDA_EDGE_CACHE", path.parent, one_line(error)
+        )
         return comparison
     return remembered(key, root=root) or comparison
 

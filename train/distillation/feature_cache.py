@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kda_edge.errors import TrainingError
+from kda_edge.errors import TrainingError, one_line
 
 FORMAT: Final = 1
 DIGEST_BYTES: Final = 16
@@ -130,7 +130,7 @@ class FeatureCache:
             self._write(SEALS, slots, seals)
         except OSError as error:
             raise TrainingError(
-                f"the feature cache in {self._place} can't be written ({error.strerror}); "
+                f"the feature cache in {self._place} can't be written ({one_line(error)}); "
                 "free some space, or train without it"
             ) from error
 

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kda_edge.errors import OutputError, UsageError
+from kda_edge.errors import OutputError, UsageError, one_line
 
 Bytes = npt.NDArray[np.uint8]
 Color = tuple[int, int, int]
@@ -125,7 +125,7 @@ def write_png(path: Path, picture: Bytes) -> None:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise OutputError(f"{path} can't be written ({error.strerror}); choose another place") from error
+            raise OutputError(f"{path} can't be written ({one_line(error)}); choose another place") from error
         raise
 
 
