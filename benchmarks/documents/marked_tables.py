@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from kda_edge.whole_files import write_whole
+
 
 def filled(text: str, mark: str, table: Callable[..., str]) -> str:
     """Return the text with what stands below each `<!-- mark: words -->` made by `table(*words)`.
@@ -33,5 +35,5 @@ def fill_documents(
             stale.append(path)
             print(f"{path} {'differs from' if check else 'now agrees with'} the results")
             if not check:
-                path.write_text(after, encoding="utf-8")
+                write_whole(path, after.encode())
     return 1 if stale and check else 0

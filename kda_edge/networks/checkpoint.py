@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from kda_edge.manifest import STRIDE_PX, InputContract, TrainingRecord, from_pla
 from kda_edge.networks.by_name import network_from_name
 from kda_edge.networks.network import Network
 from kda_edge.networks.student import VARIANTS
+from kda_edge.whole_files import staged
 
 FORMAT: Final = "kda-edge checkpoint"
 FORMAT_VERSION: Final = 1
@@ -144,18 +144,18 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
 
 
 def write_content(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write a dict of tensors and plain values atomically and durably."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
+    """Write a dict of tensors and plain values atomically and durably.
+
+    Raises:
+        OSError: the folder is missing, not writable or full.
+    """
+    with staged(Path(path)) as hidden, hidden.open("wb") as file:
+        try:
             torch.save(dict(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        except RuntimeError as error:  # of torch, about a position in the file, on top of what the system said
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def weights_digest(student: Network) -> str:

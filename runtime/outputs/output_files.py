@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from kda_edge.errors import OutputError, UsageError
-from kda_edge.whole_files import flush
+from kda_edge.whole_files import publish
 
 from ..geo.gdal import one_line
 from ..polygons.polygon_writer import FORMATS
@@ -121,11 +121,7 @@ def staged_files(final: Sequence[Path]) -> Iterator[dict[Path, Path]]:
     try:
         yield hidden
         try:
-            for path in hidden.values():
-                flush(path)
-            for name, path in hidden.items():
-                path.replace(name)
-            flush(folder)
+            publish(hidden)
         except OSError as error:
             raise OutputError(
                 f"{last} can't be written ({one_line(error)}); free some space or choose another folder with -o"

@@ -23,7 +23,7 @@ MAY_USE: dict[str, dict[str, set[str]]] = {
         "errors": set(),
         "metrics": set(),
         "machine": {"__init__"},
-        "whole_files": {"errors"},
+        "whole_files": set(),
         "artifact_bytes": {"errors"},
         "certificate": {"errors"},
         "manifest": {"__init__", "certificate", "errors"},
