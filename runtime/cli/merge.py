@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from .report import EXIT_ERROR, PROGRAM, json_line, sentence
+from kda_edge.commands import EXIT_ERROR
+
+from .report import PROGRAM, json_line, sentence
 from .values import POLYGONS, area
 
 if TYPE_CHECKING:
