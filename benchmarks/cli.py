@@ -17,10 +17,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from kda_edge import __version__
-from kda_edge.errors import KdaEdgeError, UsageError
+from kda_edge.commands import ended
 
 PROGRAM: Final = "kda-bench"
-EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 # Name: module of this package and its line in the help. The module has `add_arguments(parser)` and `run(options) ->
 # int`, the exit code; it is imported when it is asked for, so that --help and the others need none of its packages.
 COMMANDS: Final = {
@@ -37,17 +36,14 @@ COMMANDS: Final = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0 done, 1 an error or a regression, 2 wrong usage, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
-    options = _parser(words).parse_args(words)
-    command: Any = importlib.import_module(f".{COMMANDS[options.command][0]}", __package__)
-    try:
+
+    def run() -> int:
+        options = _parser(words).parse_args(words)
+        command: Any = importlib.import_module(f".{COMMANDS[options.command][0]}", __package__)
         code: int = command.run(options)
-    except KdaEdgeError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted; nothing was written", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    return code
+        return code
+
+    return ended(PROGRAM, run, interrupted="interrupted; nothing was written")
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
 
-from kda_edge.errors import OutputError
+from kda_edge.errors import OutputError, one_line
 from kda_edge.manifest import METADATA_KEY, Manifest
-from kda_edge.whole_files import flush
+from kda_edge.whole_files import flush, staged
 
 
 def bytes_from_graph(graph: onnx.ModelProto, manifest: Manifest) -> bytes:
@@ -35,25 +34,20 @@ def staged_file(path: Path, content: bytes) -> Iterator[Path]:
     """
     if path.is_dir():
         raise OutputError(f"{path} is a folder; give a file name with -o")
-    hidden = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    looking = False
     try:
-        try:
-            # Not tempfile: its files are for their owner alone, and other people run the model.
-            with hidden.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise _not_written(path, error) from error
-        yield hidden
-        try:
-            hidden.replace(path)
-            flush(path.parent)
-        except OSError as error:
-            raise _not_written(path, error) from error
-    finally:
-        with suppress(OSError):
-            hidden.unlink()
+        with staged(path) as hidden:
+            hidden.write_bytes(content)
+            flush(hidden)  # before minutes are spent on a last look
+            looking = True
+            yield hidden
+            looking = False
+    except OSError as error:
+        if looking:  # whoever looked has failed
+            raise
+        raise OutputError(
+            f"{path} can't be written ({one_line(error)}); free some space or choose another with -o"
+        ) from error
 
 
 def require_writable(path: Path) -> None:
@@ -62,9 +56,3 @@ def require_writable(path: Path) -> None:
         raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another with -o")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"the folder {path.parent} is not writable; choose another with -o")
-
-
-def _not_written(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"{path} can't be written ({error.strerror or error}); free some space or choose another with -o"
-    )

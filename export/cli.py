@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 import kda_edge
 from kda_edge.certificate import FASTER_BY
+from kda_edge.commands import EXIT_ERROR, ended
 from kda_edge.errors import KdaEdgeError, MissingDependency, UsageError
 from kda_edge.manifest import PIXEL_TYPES
 
@@ -31,25 +32,21 @@ from .config import CALIBRATION_METHODS, BudgetConfig, CalibrationConfig, Declar
 if TYPE_CHECKING:
     from .pipeline import ExportReport
 
-EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 PACKAGES: Final = ("torch", "onnx", "onnxscript", "onnxsim")  # what the extra `export` brings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0 done, 1 an error, 2 wrong usage, 130 interrupted."""
     options = _parser().parse_args(argv)
-    try:
-        config = _config_from_options(options)
-        _require_packages()
-        from .pipeline import export_checkpoint  # torch takes seconds to import: not before it is needed
+    return ended("kda-export", lambda: _run(options), interrupted="interrupted; nothing was written")
 
-        report = export_checkpoint(config, log=_say)
-    except KdaEdgeError as error:
-        print(f"kda-export: {error}", file=sys.stderr)
-        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR
-    except KeyboardInterrupt:
-        print("kda-export: interrupted; nothing was written", file=sys.stderr)
-        return EXIT_INTERRUPTED
+
+def _run(options: argparse.Namespace) -> int:
+    config = _config_from_options(options)
+    _require_packages()
+    from .pipeline import export_checkpoint  # torch takes seconds to import: not before it is needed
+
+    report = export_checkpoint(config, log=_say)
     for note in report.notes:
         print(f"kda-export: note: {note}", file=sys.stderr)
     print(_json_from_report(report) if options.json else _text_from_report(report))
@@ -64,13 +61,18 @@ def _build_engine(artifact: Path) -> int:
     """Build this device's engine; the artifact stays where that fails."""
     from kda_edge.runtime.opened_engine import open_engine
 
-    try:
-        with open_engine(artifact, engine="tensorrt"):
-            _say("the TensorRT engine for this device is built and kept for kda-infer")
-    except KdaEdgeError as error:
-        _say(f"{artifact} is written, its engine is not built: {error}")
-        return EXIT_ERROR
-    return 0
+    not_built = f"{artifact} is written, its engine is not built"
+
+    def build() -> int:
+        try:
+            with open_engine(artifact, engine="tensorrt"):
+                _say("the TensorRT engine for this device is built and kept for kda-infer")
+        except KdaEdgeError as error:
+            _say(f"{not_built}: {error}")
+            return EXIT_ERROR
+        return 0
+
+    return ended("kda-export", build, interrupted=f"interrupted; {not_built}")
 
 
 def _parser() -> argparse.ArgumentParser:

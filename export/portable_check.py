@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from kda_edge.errors import ExportError, ParityError
+from kda_edge.errors import ExportError, ParityError, one_line
 from kda_edge.manifest import Manifest
 from kda_edge.runtime.engines.onnxruntime_engine import session_options
 
@@ -40,7 +40,7 @@ def require_same_answers(
             portable.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # ONNX Runtime's own classes share no public base
-        raise ExportError(f"ONNX Runtime refuses the portable graph: {str(error).splitlines()[0]}") from error
+        raise ExportError(f"ONNX Runtime refuses the portable graph: {one_line(error)}") from error
     engine = engine_from_graph(graph)
     low, high = manifest.input.value_range
     name = session.get_inputs()[0].name

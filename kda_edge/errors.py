@@ -34,6 +34,9 @@ Each class is also the builtin that a caller without knowledge of kda-edge would
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 
 class KdaEdgeError(Exception):
     """Base of every error that kda-edge raises on purpose."""
@@ -166,3 +169,33 @@ class JournalError(KdaEdgeError, RuntimeError):
 
 class Cancelled(KdaEdgeError, RuntimeError):
     """The caller asked a run to stop; its finished rows are kept, and nothing is under a final name."""
+
+
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # of terminals: PyTorch's exporter prints its headings in them
+
+
+def one_line(error: BaseException | str, at_most: int = 200) -> str:
+    """Return the reason that somebody else's error gives, on one line, for a message of ours.
+
+    That is what the system says (`OSError.strerror`, without the path, which our message names anyway), else the first
+    line that says something: traces and hints come below it. Of a text, such as a library's log, it is every line.
+
+    Args:
+        error: of any library; its text may be empty or hold control characters.
+        at_most: characters, 4 or more; a longer reason ends in `...`.
+
+    Returns:
+        Printable, without line breaks; the name of the error's class where it says nothing.
+    """
+    if isinstance(error, str):
+        line = _printable(error)
+    elif isinstance(error, OSError) and error.strerror:
+        line = _printable(str(error.strerror))
+    else:
+        line = next(filter(None, map(_printable, str(error).splitlines())), type(error).__name__)
+    return line if len(line) <= at_most else line[: at_most - 3] + "..."
+
+
+def _printable(text: str) -> str:
+    plain = _COLOURS.sub("", text)
+    return " ".join("".join(char if char.isprintable() else " " for char in plain).split())

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
+from kda_edge.commands import ended
 from kda_edge.errors import KdaEdgeError
 
 from ..contestants.by_name import open_contestant
@@ -23,10 +24,10 @@ from ..sensors.peak_memory import peak_rss_mb, reset_peak
 
 
 def main() -> int:
-    """Serve laps until stdin ends; return 0, or 1 where the contestant can't run."""
+    """Serve laps until stdin ends; return 0, 1 where the contestant can't run, or 130 after Ctrl-C."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")  # ours alone: libraries print to stdout
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return serve(sys.stdin, answers, open_contestant)
+    return ended("contestant", lambda: serve(sys.stdin, answers, open_contestant))
 
 
 def serve(requests: Iterable[str], answers: TextIO, opened: Callable[[str, MappingTask], Contestant]) -> int:

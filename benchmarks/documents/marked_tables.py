@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from kda_edge.whole_files import write_whole
+
 WIDTH: Final = 120  # columns of prose in a document; rows of tables can't be broken
 
 
@@ -59,5 +61,5 @@ def fill_documents(
             stale.append(path)
             print(f"{path} {'differs from' if check else 'now agrees with'} {made_of}")
             if not check:
-                path.write_text(after, encoding="utf-8")
+                write_whole(path, after.encode())
     return 1 if stale and check else 0

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from kda_edge.commands import ended
+
 from .marked_tables import fill_documents
 from .performance_tables import TABLES
 
@@ -24,7 +26,7 @@ NOT_YET: Final = "Not yet measured."
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Return 0, or 1 where `--check` finds a page that differs from the results."""
-    return fill_documents(argv, __doc__, PAGES, "performance", table)
+    return ended("performance_page", lambda: fill_documents(argv, __doc__, PAGES, "performance", table))
 
 
 def table(kind: str, name: str, results: Path = RESULTS) -> str:

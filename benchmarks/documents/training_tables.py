@@ -16,6 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from kda_edge.commands import ended
+
 from .marked_tables import fill_documents
 
 DOCUMENTS: Final = (
@@ -31,7 +33,7 @@ RESULTS: Final = Path("benchmarks/results")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Return 0, or 1 where `--check` finds a document that differs from the results."""
-    return fill_documents(argv, __doc__, DOCUMENTS, "table", table)
+    return ended("training_tables", lambda: fill_documents(argv, __doc__, DOCUMENTS, "table", table))
 
 
 def table(name: str) -> str:

@@ -13,13 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from kda_edge import __version__
-from kda_edge.errors import KdaEdgeError, MissingDependency, TrainingError, UsageError
+from kda_edge.commands import complain, ended
+from kda_edge.errors import MissingDependency, TrainingError, UsageError
 from kda_edge.machine import machine_facts
 from kda_edge.networks.imagenet_weights import IMAGENET
 
@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None, run: Callable[[Sequence[str]], int] 
         run: takes the arguments of `kda-train` and returns its exit code.
     """
     options = _parser().parse_args(argv)
-    try:
+
+    def all_rows() -> int:
         settings = _settings(options)
         table: PaperTable = TABLES[options.table]
         plan = _plan(table, settings, options)
@@ -46,15 +47,8 @@ def main(argv: Sequence[str] | None = None, run: Callable[[Sequence[str]], int] 
             _print_commands([cell for _, cell in plan])
             return 0
         return _run(table, plan, settings, options, run)
-    except UsageError as error:
-        print(f"paper: {error}", file=sys.stderr)
-        return 2
-    except KdaEdgeError as error:
-        print(f"paper: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("paper: stopped; start the same command again to go on", file=sys.stderr)
-        return 130
+
+    return ended("paper", all_rows, interrupted="stopped; start the same command again to go on")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -192,13 +186,12 @@ def _run(
             if not options.keep_going:
                 write()
                 raise
-            print(f"paper: {error}", file=sys.stderr)
-            failed += 1
+            failed = complain("paper", error)
         write()
     rows = write()
     means = [{"row": row["row"], "seeds_run": row["seeds_run"], **row["mean"]} for row in rows]
     print(json.dumps({"table": table.name, "json": str(settings.out / f"{table.name}.json"), "rows": means}))
-    return 1 if failed else 0
+    return failed
 
 
 def _machine_facts(device: str) -> dict[str, str]:

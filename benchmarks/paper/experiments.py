@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kda_edge.errors import TrainingError, UsageError
+from kda_edge.whole_files import write_whole
 
 MARK: Final = "done.json"
 BEGUN: Final = "begun.json"
@@ -142,11 +143,9 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]], **facts: Any) -> None
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file atomically."""
+    """Write a file atomically; its folder is created."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, text.encode())
 
 
 def _arguments(cell: Cell, count: int) -> list[list[str]]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from kda_edge.errors import MissingDependency, OutputError
+from kda_edge.errors import MissingDependency, OutputError, one_line
 from kda_edge.runtime.engines.engine_names import GPU_ENGINES
-from kda_edge.whole_files import why, write_whole
+from kda_edge.whole_files import write_whole
 
 from .result import Result
 
@@ -61,7 +61,7 @@ def drawn(path: Path, *, title: str) -> Iterator[Axes]:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, png.getvalue())
     except OSError as error:
-        raise OutputError(f"{path} can't be written ({why(error)}); give another --plots") from error
+        raise OutputError(f"{path} can't be written ({one_line(error)}); give another --plots") from error
 
 
 def write_latency(result: Result, folder: Path) -> None:

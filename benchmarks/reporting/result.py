@@ -16,8 +16,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-from kda_edge.errors import OutputError, UsageError
-from kda_edge.whole_files import why, write_whole
+from kda_edge.errors import OutputError, UsageError, one_line
+from kda_edge.whole_files import write_whole
 
 from ..measuring.percentiles import Interval
 from .measured_on import machine, versions
@@ -96,7 +96,7 @@ class Result:
     """What one run of a benchmark found.
 
     Attributes:
-        benchmark: the subcommand, such as `latency`.
+        benchmark: the subcommand, such as `latency`, or the study, such as `peer_costs`.
         settings: all that was asked for, with the defaults.
         figures: what was measured.
         models: facts of each artifact, by `model_facts`.
@@ -137,7 +137,7 @@ class Result:
         Raises:
             ValueError: a number is not finite.
         """
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, allow_nan=False, indent=indent)
+        return json_text(dataclasses.asdict(self), indent=indent)
 
 
 def result_from_json(text: str, *, where: str) -> Result:
@@ -164,7 +164,8 @@ def result_from_json(text: str, *, where: str) -> Result:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"{where} is no result of kda-bench ({type(error).__name__}: {error}); give a file that --json FILE wrote"
+            f"{where} is no result of kda-bench ({type(error).__name__}: {one_line(error)}); "
+            "give a file that --json FILE wrote"
         ) from error
 
 
@@ -187,11 +188,30 @@ def write_result(result: Result, path: Path) -> None:
     Raises:
         OutputError: the file can't be written.
     """
-    content = result.to_json(indent=1) + "\n"
+    write_json(dataclasses.asdict(result), path)
+
+
+def json_text(content: Mapping[str, Any], *, indent: int | None = None) -> str:
+    """Return a result, or what a study found, as JSON, keys sorted.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    return json.dumps(content, sort_keys=True, allow_nan=False, indent=indent)
+
+
+def write_json(content: Mapping[str, Any], path: Path) -> None:
+    """Write a result, or what a study found, whole or not at all.
+
+    Raises:
+        ValueError: a number is not finite.
+        OutputError: the file can't be written.
+    """
+    text = json_text(content, indent=1) + "\n"
     try:
-        write_whole(path, content.encode())
+        write_whole(path, text.encode())
     except OSError as error:
-        raise OutputError(f"{path} can't be written ({why(error)}); give another --json") from error
+        raise OutputError(f"{path} can't be written ({one_line(error)}); give another --json") from error
 
 
 def schema() -> dict[str, Any]:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from kda_edge.errors import UsageError
 
 from ..measuring.percentiles import Interval
-from .result import Estimate, Result, write_result
+from .result import SCHEMA, Estimate, Result, json_text, write_json
 
 TO_STDOUT: Final = "-"
 
 
-def add_json_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--json [FILE.json]` to a subcommand."""
+def add_json_option(parser: argparse.ArgumentParser, form: str = f"the schema is benchmarks/{SCHEMA}") -> None:
+    """Add `--json [FILE.json]` to a subcommand; `form` says of which form the JSON is."""
     parser.add_argument(
         "--json",
         nargs="?",
         const=TO_STDOUT,
         metavar="FILE.json",
-        help="end with one line of JSON, or write it to a file; the schema is benchmarks/result.schema.json",
+        help=f"end with one line of JSON, or write it to a file; {form}",
     )
 
 
@@ -38,17 +39,31 @@ def publish(result: Result, table: str, *, json_to: str | None) -> None:
     Raises:
         OutputError: the file can't be written.
     """
-    print(table)
+    lines = [table]
     if not result.steady:
-        print("\nNOT STEADY: the machine was too restless for these figures to decide anything.")
-    for note in result.notes:
-        print(f"- {note}")
+        lines.append("\nNOT STEADY: the machine was too restless for these figures to decide anything.")
+    lines += [f"- {note}" for note in result.notes]
     if result.estimates:
-        print(f"\nEstimates, computed and not measured:\n{estimates_table(result.estimates)}")
+        lines.append(f"\nEstimates, computed and not measured:\n{estimates_table(result.estimates)}")
+    publish_plain(dataclasses.asdict(result), "\n".join(lines), json_to=json_to)
+
+
+def publish_plain(content: Mapping[str, Any], table: str, *, json_to: str | None) -> None:
+    """Print a table, then the JSON of what it was made of to where it was asked for.
+
+    Args:
+        content: a study's own form, which its table in `documents.training_tables` reads, or that of a `Result`.
+        table: for people.
+        json_to: a file, `TO_STDOUT`, or None: nowhere.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    print(table)
     if json_to == TO_STDOUT:
-        print(result.to_json(), flush=True)
+        print(json_text(content), flush=True)
     elif json_to is not None:
-        write_result(result, Path(json_to))
+        write_json(content, Path(json_to))
         print(f"-> {json_to}")
 
 

@@ -10,37 +10,42 @@ workspaces and, with `--recompute`, the block that is being run again need comes
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from kda_edge.commands import ended
 from kda_edge.machine import machine_facts
 from kda_edge.networks.student import Student
+
+from ..documents.training_tables import activation_memory_table
+from ..reporting.text_tables import add_json_option, publish_plain, require_json_path
 
 GB = 1e9
 STATE_BYTES = 16  # of a weight: itself, its gradient, two moments, 4 bytes each
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Count, print a table, and end with one line of JSON."""
+    """Count and print; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variant", default="base")
     parser.add_argument("--crop-px", type=int, default=512)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--json", type=Path)
+    add_json_option(parser, "as benchmarks/results/activation_memory.json")
     options = parser.parse_args(argv)
+    return ended("activation_memory", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    require_json_path(options.json)
     student = Student(options.variant).train()
     weights = sum(p.numel() for p in student.parameters()) * STATE_BYTES
     rows: list[dict[str, Any]] = []
-    print(f"{'recompute':10} {'kept, GB':>10} {'with weights, GB':>18}")
     for recompute in (False, True):
         kept = kept_bytes(student, options.crop_px, recompute=recompute) * options.batch
         rows.append({"recompute": recompute, "kept_gb": kept / GB, "with_weights_gb": (kept + weights) / GB})
-        print(f"{recompute!s:10} {kept / GB:10.1f} {(kept + weights) / GB:18.1f}")
     result = {
         "variant": options.variant,
         "crop_px": options.crop_px,
@@ -49,10 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "rows": rows,
         "machine": machine_facts(("torch",)),
     }
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    print(json.dumps(result))
-    return 0
+    publish_plain(result, activation_memory_table(result), json_to=options.json)
 
 
 def kept_bytes(student: Student, crop_px: int, *, recompute: bool) -> int:

@@ -9,7 +9,6 @@ says anything about what it teaches. The clock is kda-train's own, of whole epoc
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import statistics
 import subprocess
@@ -22,45 +21,52 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from kda_edge.errors import MissingDependency
+from kda_edge.commands import ended
+from kda_edge.errors import MissingDependency, TrainingError, UsageError
 from kda_edge.machine import machine_facts
+
+from ..documents.training_tables import feature_cache_table
+from ..reporting.text_tables import add_json_option, publish_plain, require_json_path
 
 EPOCH_SECONDS: Final = re.compile(r"^epoch \d+/\d+: .* ([\d.]+) s$", re.MULTILINE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print a table, and end with one line of JSON."""
+    """Measure and print; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", default="vit_large_patch14_dinov2", help="architecture of timm, random weights")
     parser.add_argument("--variant", default="nano")
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--crop-px", type=int, default=224)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--json", type=Path)
+    add_json_option(parser, "as benchmarks/results/feature_cache.json")
     options = parser.parse_args(argv)
+    return ended("feature_cache", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    require_json_path(options.json)
+    if options.epochs < 2:
+        raise UsageError(f"--epochs {options.epochs}: give 2 or more, the first is held against the later ones")
     seconds = measure(options.teacher, options.variant, options.images, options.crop_px, options.epochs)
-    later = statistics.median(seconds[1:])
-    print("epoch  seconds")
-    for epoch, value in enumerate(seconds, start=1):
-        print(f"{epoch:5}  {value:7.1f}")
-    print(f"first / median of the later: {seconds[0] / later:.1f}")
     result = {
         "teacher": f"{options.teacher}, random weights",
         "variant": options.variant,
         "images": options.images,
         "crop_px": options.crop_px,
         "epoch_seconds": seconds,
-        "ratio": seconds[0] / later,
+        "ratio": seconds[0] / statistics.median(seconds[1:]),
         "machine": machine_facts(("torch", "timm")),
     }
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    print(json.dumps(result))
-    return 0
+    publish_plain(result, feature_cache_table(result), json_to=options.json)
 
 
 def measure(teacher: str, variant: str, images: int, crop_px: int, epochs: int) -> list[float]:
-    """Return the seconds of each epoch of a distillation whose crops come again in every epoch."""
+    """Return the seconds of each epoch of a distillation whose crops come again in every epoch.
+
+    Raises:
+        TrainingError: `kda-train distill` failed, with its own last line.
+    """
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "images").mkdir()
@@ -73,7 +79,10 @@ def measure(teacher: str, variant: str, images: int, crop_px: int, epochs: int) 
         command += ["--out", str(place / "run"), "--cache", str(place / "cache"), "--views", "1"]
         command += ["--variant", variant, "--teacher", teacher, "--teacher-weights", str(weights), "--method", "kd"]
         command += ["--crop-px", str(crop_px), "--epochs", str(epochs), "--batch", "8", "--workers", "0"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+        raise TrainingError(f"kda-train distill ended with {done.returncode} ({last[0]})")
     return [float(value) for value in EPOCH_SECONDS.findall(done.stderr)]
 
 

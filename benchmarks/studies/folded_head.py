@@ -10,35 +10,36 @@ Runs alternate (A B A B), so that a machine that drifts slows both; ratios are t
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from kda_edge.commands import ended
 from kda_edge.machine import machine_facts
 from kda_edge.networks.student import VARIANTS, Student
 
+from ..documents.training_tables import folded_head_table
+from ..reporting.text_tables import add_json_option, publish_plain, require_json_path
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print a table, and end with one line of JSON."""
+    """Measure and print; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variant", nargs="+", default=["nano", "tiny"], choices=list(VARIANTS))
     parser.add_argument("--tile-px", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", type=Path)
+    add_json_option(parser, "as benchmarks/results/folded_head.json")
     options = parser.parse_args(argv)
+    return ended("folded_head", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    require_json_path(options.json)
     torch.manual_seed(0)
     rows = [measure(variant, options.tile_px, options.rounds) for variant in options.variant]
-    print(f"{'variant':10} {'plain ms':>10} {'folded ms':>10} {'ratio':>7} {'largest difference':>20}")
-    for row in rows:
-        print(
-            f"{row['variant']:10} {row['plain_ms']:10.1f} {row['folded_ms']:10.1f} {row['ratio']:7.2f} "
-            f"{row['max_abs_logit']:20.2e}"
-        )
     result = {
         "benchmark": "folded_head",
         "tile_px": options.tile_px,
@@ -46,10 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "machine": machine_facts(("torch",)),
         "rows": rows,
     }
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    print(json.dumps(result, sort_keys=True))
-    return 0
+    publish_plain(result, folded_head_table(result), json_to=options.json)
 
 
 def measure(variant: str, tile_px: int, rounds: int) -> dict[str, str | float]:

@@ -13,12 +13,12 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from kda_edge.errors import KdaEdgeError, UsageError
+from kda_edge.commands import ended
+from kda_edge.errors import UsageError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,12 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--variant", default="base")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="PT")
     options = parser.parse_args(argv)
-    try:
-        write_golden(options.golden, options.variant, options.output)
-    except KdaEdgeError as error:
-        print(f"golden_checkpoint: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return ended("golden_checkpoint", lambda: write_golden(options.golden, options.variant, options.output))
 
 
 def write_golden(golden: Path, variant: str, path: Path) -> None:

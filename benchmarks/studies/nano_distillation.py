@@ -14,14 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from kda_edge.errors import KdaEdgeError, UsageError
+from kda_edge.commands import ended
+from kda_edge.errors import UsageError
 from kda_edge.machine import machine_facts
 
+from ..documents.training_tables import distillation_table
 from ..paper.experiments import Cell, Step, run_cell, write_rows
 
 DATA: Final = Path(__file__).with_suffix(".toml")
@@ -57,7 +58,7 @@ CELLS: Final = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run all cells that are not done, write the table so far after each, and end with one line of JSON."""
+    """Run all cells that are not done, write the table so far after each and print it; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--teacher-weights", type=Path, required=True)
@@ -65,22 +66,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="default: table.json in --out")
     parser.add_argument("--cells", type=int, default=len(CELLS), help="stop after that many")
     options = parser.parse_args(argv)
+    words = "stopped; start the same command again to go on"
+    return ended("nano_distillation", lambda: _run(options), interrupted=words)
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.cells < 1:
+        raise UsageError(f"--cells {options.cells}: give 1 or more")
     table = options.json or options.out / "table.json"
     rows: list[dict[str, Any]] = []
-    try:
-        known = known_rows(table)
-        for done, (method, network, seed) in enumerate(CELLS[: options.cells], start=1):
-            cell = cell_of(method, network, seed, options)
-            key = {**cell.labels, "seed": seed}
-            row = next((row for row in known if {name: row[name] for name in key} == key), None)
-            rows.append(row or {**key, "machine": machine_facts(("torch", "timm")), **figures(run_cell(cell))})
-            waiting = [{"method": m, "network": n, "seed": s} for m, n, s in CELLS[done:]]
-            write_rows(table, rows, not_run=waiting, phase_1=PHASE_1, phase_2=PHASE_2)
-    except KdaEdgeError as error:
-        print(f"nano_distillation: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(summary(rows)))
-    return 0
+    known = known_rows(table)
+    for done, (method, network, seed) in enumerate(CELLS[: options.cells], start=1):
+        cell = cell_of(method, network, seed, options)
+        key = {**cell.labels, "seed": seed}
+        row = next((row for row in known if {name: row[name] for name in key} == key), None)
+        rows.append(row or {**key, "machine": machine_facts(("torch", "timm")), **figures(run_cell(cell))})
+        waiting = [{"method": m, "network": n, "seed": s} for m, n, s in CELLS[done:]]
+        write_rows(table, rows, not_run=waiting, phase_1=PHASE_1, phase_2=PHASE_2)
+    print(f"{distillation_table({'rows': rows, 'not_run': waiting})}\n-> {table}")
 
 
 def known_rows(table: Path) -> list[dict[str, Any]]:
@@ -129,17 +132,6 @@ def figures(result: dict[str, Any]) -> dict[str, Any]:
         "mean_iou_of_groups": statistics.fmean(fixed.values()),
         "mean_iou_of_groups_at_best_threshold": statistics.fmean(best.values()),
     }
-
-
-def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return mean and standard deviation over seeds, a row a method and network; one seed has no deviation."""
-    lines = []
-    for key in dict.fromkeys((row["method"], row["network"]) for row in rows):
-        values = [row["mean_iou_of_groups"] for row in rows if (row["method"], row["network"]) == key]
-        spread = statistics.stdev(values) if len(values) > 1 else None
-        lines.append({"method": key[0], "network": key[1], "seeds": len(values), "iou": statistics.fmean(values)})
-        lines[-1]["iou_stdev"] = spread
-    return lines
 
 
 if __name__ == "__main__":

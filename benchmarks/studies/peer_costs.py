@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from kda_edge.errors import KdaEdgeError, UsageError
+from kda_edge.commands import ended
+from kda_edge.errors import UsageError
 
 from ..measuring.interleaved import interleaved
 from ..paper.complexity import complexity_of
@@ -35,15 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=40)
     add_json_option(parser)
     options = parser.parse_args(argv)
-    try:
-        require_json_path(options.json)
-        networks = options.networks or networks_of(DISTILLATION)
-        result = costs(networks, options.tile_px, options.rounds)
-        publish(result, costs_table(result, networks), json_to=options.json)
-    except KdaEdgeError as error:
-        print(f"peer_costs: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return ended("peer_costs", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    require_json_path(options.json)
+    networks = options.networks or networks_of(DISTILLATION)
+    result = costs(networks, options.tile_px, options.rounds)
+    publish(result, costs_table(result, networks), json_to=options.json)
 
 
 def networks_of(path: Path) -> list[str]:

@@ -23,9 +23,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from kda_edge.errors import KdaEdgeError, UsageError
+from kda_edge.commands import ended
+from kda_edge.errors import UsageError
 from kda_edge.machine import machine_facts
 from kda_edge.runtime.opened_engine import OpenedEngine, open_engine
+
+from ..documents.training_tables import precision_table
+from ..reporting.text_tables import publish_plain, require_json_path
 
 # By name: options of kda-export. The two INT8 artifacts differ in what surrounds the integer parts.
 ROWS: Final[dict[str, tuple[str, ...]]] = {
@@ -41,12 +45,12 @@ WARM_UP: Final = 5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Export and measure every row, write the table, and end with one line of JSON."""
+    """Export and measure every row, print and write; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ckpt", type=Path, required=True)
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--json", type=Path, help="default: precision.json in --out")
+    parser.add_argument("--json", metavar="FILE.json", help="default: precision.json in --out")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--calib-method", default="percentile")
     parser.add_argument("--tile-px", type=int, metavar="PX", help="side of the tiles (default: the checkpoint's)")
@@ -54,20 +58,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--no-labels", action="store_true", help="differences and sizes alone: weights that learned nothing"
     )
     options = parser.parse_args(argv)
-    try:
-        rows = [exported(name, options) for name in ROWS]
-        add_latencies(rows, options.rounds)
-    except KdaEdgeError as error:
-        print(f"precision: {error}", file=sys.stderr)
-        return 1
+    return ended("precision", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    require_json_path(options.json)
+    rows = [exported(name, options) for name in ROWS]
+    add_latencies(rows, options.rounds)
     packages = ("torch", "onnx", "onnxruntime")
     result = {"benchmark": "precision", "machine": machine_facts(packages), "rounds": options.rounds, "rows": rows}
     for row in rows:
         row.pop("artifact")
-    path = options.json or options.out / "precision.json"
-    path.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    print(json.dumps(result, sort_keys=True))
-    return 0
+    publish_plain(result, precision_table(result), json_to=options.json or str(options.out / "precision.json"))
 
 
 def exported(name: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -89,10 +91,10 @@ def exported(name: str, options: argparse.Namespace) -> dict[str, Any]:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     refusal = ""
     if done.returncode:
-        refusal = done.stderr.strip().splitlines()[-1].removeprefix("kda-export: ")
+        refusal = _last_words(done)
         done = subprocess.run([*command, *ALL_THE_SAME], check=False, capture_output=True, text=True)
         if done.returncode:
-            raise UsageError(f"{name}: {done.stderr.strip().splitlines()[-1]}")
+            raise UsageError(f"{name}: {_last_words(done)}")
     facts = json.loads(done.stdout)
     certificate = facts["certificate"]
     labels = certificate["labelled"]
@@ -113,6 +115,11 @@ def exported(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "reference_iou": labels["reference_iou"] if labels else None,
         "refused": refusal,
     }
+
+
+def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+    lines = done.stderr.strip().splitlines() or [f"it ended with {done.returncode} and said nothing"]
+    return lines[-1].removeprefix("kda-export: ")
 
 
 def add_latencies(rows: Sequence[dict[str, Any]], rounds: int) -> None:

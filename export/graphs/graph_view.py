@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from kda_edge.errors import ExportError
+from kda_edge.errors import ExportError, one_line
 
 FLOAT: Final = onnx.TensorProto.FLOAT
 FLOAT16: Final = onnx.TensorProto.FLOAT16
@@ -57,8 +57,9 @@ class GraphView:
         try:
             inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True).graph
         except onnx.shape_inference.InferenceError as error:
-            line = (str(error).strip().splitlines() or ["no reason given"])[0]
-            raise ExportError(f"the types of the graph contradict one another: {line}; export it again") from error
+            raise ExportError(
+                f"the types of the graph contradict one another: {one_line(error)}; export it again"
+            ) from error
         nodes = tuple(model.graph.node)
         consumers: dict[str, list[int]] = {}
         for index, node in enumerate(nodes):

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 import kda_edge
-from kda_edge.errors import ExportError, UnsupportedSize
+from kda_edge.errors import ExportError, UnsupportedSize, one_line
 from kda_edge.manifest import STRIDE_PX, InputContract
 from kda_edge.networks.network import Network
 
@@ -102,7 +102,7 @@ def onnx_from_student(student: Network, contract: InputContract, tile_px: int) -
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(
-            f"onnx.checker refuses the graph: {_first_line(error)}; try other versions of torch and onnx"
+            f"onnx.checker refuses the graph: {one_line(error)}; try other versions of torch and onnx"
         ) from error
     return ExportedGraph(model, nodes_traced)
 
@@ -125,7 +125,7 @@ def _traced(module: RawPixelStudent, tile_px: int) -> onnx.ModelProto:
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise ExportError(
-            f"torch {torch.__version__} can't export this student: {_first_line(error)}; try another version of torch"
+            f"torch {torch.__version__} can't export this student: {one_line(error)}; try another version of torch"
         ) from error
     if program is None:
         raise ExportError(f"torch {torch.__version__} returned no graph; upgrade with: pip install -U torch onnxscript")
@@ -137,7 +137,7 @@ def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
         folded, _ = onnxsim.simplify(model, perform_optimization=False)
     except Exception as error:  # onnxsim's C++ core raises bare RuntimeError and worse
         raise ExportError(
-            f"onnxsim {onnxsim.__version__} fails on the graph: {_first_line(error)}; try another version"
+            f"onnxsim {onnxsim.__version__} fails on the graph: {one_line(error)}; try another version"
         ) from error
     return cast("onnx.ModelProto", folded)
 
@@ -170,7 +170,3 @@ def _strip(model: onnx.ModelProto) -> None:
         part.ClearField("metadata_props")
     graph.ClearField("value_info")
     graph.name = "kda_edge"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from kda_edge.errors import ExportError
+from kda_edge.errors import ExportError, one_line
 
 from ..graphs.graph_view import FLOAT, FLOAT16
 from .half_plan import HalfPlan, half_plan
@@ -56,8 +56,9 @@ def graph_from_plan(plan: HalfPlan) -> onnx.ModelProto:
     try:
         onnx.checker.check_model(written, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ExportError(f"onnx.checker refuses the graph in half precision: {line}; export it in fp32") from error
+        raise ExportError(
+            f"onnx.checker refuses the graph in half precision: {one_line(error)}; export it in fp32"
+        ) from error
     return written
 
 

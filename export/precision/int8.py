@@ -30,7 +30,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from kda_edge.errors import ExportError
+from kda_edge.errors import ExportError, one_line
 
 from ..graphs.graph_view import GraphView, is_within, module_of
 
@@ -125,8 +125,9 @@ def quantised_graph(
     try:
         onnx.checker.check_model(written, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ExportError(f"onnx.checker refuses the graph in int8: {line}; export it without --int8") from error
+        raise ExportError(
+            f"onnx.checker refuses the graph in int8: {one_line(error)}; export it without --int8"
+        ) from error
     return written
 
 

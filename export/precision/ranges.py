@@ -20,7 +20,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from kda_edge.errors import ExportError, UsageError
+from kda_edge.errors import ExportError, UsageError, one_line
 
 from ..graphs.graph_view import GraphView
 from ..lint.rules import INPUT_NAME
@@ -129,9 +129,7 @@ class _Activations:
                 opened.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime's own classes share no public base
-            raise ExportError(
-                f"ONNX Runtime {ort.__version__} refuses the graph: {str(error).splitlines()[0]}"
-            ) from error
+            raise ExportError(f"ONNX Runtime {ort.__version__} refuses the graph: {one_line(error)}") from error
 
     def of(self, tile: Tile) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """Yield each tensor by name."""

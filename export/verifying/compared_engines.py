@@ -12,7 +12,7 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
-from kda_edge.errors import DeviceError, ExportError, MissingDependency
+from kda_edge.errors import DeviceError, ExportError, MissingDependency, one_line
 from kda_edge.manifest import InputContract
 from kda_edge.networks.network import Network
 from kda_edge.runtime.engines.onnxruntime_engine import session_options
@@ -37,7 +37,7 @@ def engine_from_graph(graph: onnx.ModelProto) -> Engine:
     try:
         session = ort.InferenceSession(graph.SerializeToString(), session_options(), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own classes share no public base
-        raise ExportError(f"ONNX Runtime {ort.__version__} refuses the graph: {str(error).splitlines()[0]}") from error
+        raise ExportError(f"ONNX Runtime {ort.__version__} refuses the graph: {one_line(error)}") from error
 
     def probability(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         (answer,) = session.run([OUTPUT_NAME], {INPUT_NAME: tiles})

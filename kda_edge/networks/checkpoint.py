@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,12 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from kda_edge.errors import CheckpointError, ManifestError, UsageError
+from kda_edge.errors import CheckpointError, ManifestError, UsageError, one_line
 from kda_edge.manifest import STRIDE_PX, InputContract, TrainingRecord, from_plain
 from kda_edge.networks.by_name import network_from_name
 from kda_edge.networks.network import Network
 from kda_edge.networks.student import VARIANTS
+from kda_edge.whole_files import staged
 
 FORMAT: Final = "kda-edge checkpoint"
 FORMAT_VERSION: Final = 1
@@ -85,7 +85,7 @@ def read_content(path: str | Path) -> Mapping[str, Any]:
     # Foreign bytes make the unpickler and the zip reader fail in every way there is; all of them mean the same.
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise CheckpointError(f"{path} can't be read: {error.strerror}") from error
+            raise CheckpointError(f"{path} can't be read: {one_line(error)}") from error
         raise CheckpointError(
             f"{path.name} is not a checkpoint, or is damaged, or holds more than tensors and plain values; {REMEDY}"
         ) from error
@@ -144,18 +144,18 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
 
 
 def write_content(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write a dict of tensors and plain values atomically and durably."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
+    """Write a dict of tensors and plain values atomically and durably.
+
+    Raises:
+        OSError: the folder is missing, not writable or full.
+    """
+    with staged(Path(path)) as hidden, hidden.open("wb") as file:
+        try:
             torch.save(dict(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        except RuntimeError as error:  # of torch, about a position in the file, on top of what the system said
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def weights_digest(student: Network) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from kda_edge.errors import MissingDependency, TrainingError, UsageError
+from kda_edge.errors import MissingDependency, TrainingError, UsageError, one_line
 from kda_edge.networks.network import Network
 from kda_edge.networks.weights_file import read_weights
 
@@ -72,10 +72,9 @@ def _fetched(peer: Network, known: ImageNetWeights) -> Mapping[str, Tensor]:
         raise
     # Each hub fails in its own ways, offline and online; all of them mean the same.
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TrainingError(
-            f"the ImageNet weights for {peer.variant} can't be fetched ({reason}); download {known.file()} on another "
-            "machine and give the file with --encoder-weights"
+            f"the ImageNet weights for {peer.variant} can't be fetched ({one_line(error)}); download {known.file()} on "
+            "another machine and give the file with --encoder-weights"
         ) from error
 
 

@@ -8,8 +8,11 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from kda_edge.errors import one_line
+
 # Rounding may carry a sigmoid or a sum of exponentials this far past 0 or 1; more is a broken engine. Unmeasured.
 RANGE_SLACK: Final = 1e-4
+REASON_CHARS: Final = 500  # of a failure: enough for errors of our own, which end in what to do
 
 # Raw pixels (N, C, T, T) to landslide probability (N, 1, T, T), 0..1.
 Engine: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -29,8 +32,8 @@ def _attempt(engine: Engine, tiles: NDArray[np.float32]) -> Sequence[Answer]:
     try:
         output = np.asarray(engine(tiles), np.float32)
     except Exception as error:  # whatever an engine throws: the tile is failed, never background
-        reason = (str(error).splitlines() or [""])[0]
-        return [f"{type(error).__name__}: {reason}"] * len(tiles)
+        kind, reason = type(error).__name__, one_line(error, REASON_CHARS)
+        return [kind if reason == kind else f"{kind}: {reason}"] * len(tiles)
     if output.shape != expected:
         return [f"output of shape {output.shape} instead of {expected}"] * len(tiles)
     return [_checked(probability) for probability in output[:, 0]]

@@ -15,21 +15,20 @@ Example: kda-infer valley.tif -o maps --min-area 100
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from kda_edge import __version__
-from kda_edge.errors import Cancelled, KdaEdgeError
+from kda_edge.commands import ended
 
 from ..engines.engine_names import ENGINES
 from ..scene_options import DEFAULT_OPTIONS, POLYGON_FORMATS
 from .config import InferConfig, config_from, require_fitting
 from .merge import COMMAND as MERGE
 from .merge import merge
-from .report import EXIT_ERROR, PROGRAM, complain, warnings_told
+from .report import PROGRAM, warnings_told
 from .scenes import infer_scenes
 from .values import ValueRange, area, bands, count, memory, metres, number, pixels, seconds, shard, source
 from .videos import infer_videos
@@ -136,20 +135,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     words = list(sys.argv[1:] if argv is None else argv)
     with heard() as stop, warnings_told():
-        try:
+
+        def run() -> int:
             if words[:1] == [MERGE]:  # a scene of that name is ./merge
                 return merge(words[1:], stop)
             config = parse(words)
             require_fitting(config, parse(["plain.tif"]))
             return infer_videos(config, stop) if config.videos else infer_scenes(config, stop)
-        except Cancelled as error:
-            complain(error)
-            return stop.exit_code
-        except KdaEdgeError as error:
-            return complain(error)
-        except KeyboardInterrupt:
-            print(f"{PROGRAM}: {CUT_OFF}", file=sys.stderr)
-            return stop.exit_code
-        except BrokenPipeError:  # whoever read our lines has gone; say nothing more, at Python's exit either
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return EXIT_ERROR
+
+        return ended(PROGRAM, run, interrupted=CUT_OFF, stopped=lambda: stop.exit_code)

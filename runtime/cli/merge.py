@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from kda_edge.commands import EXIT_ERROR
+
 from ..scene_options import DEFAULT_OPTIONS, POLYGON_FORMATS
-from .report import EXIT_ERROR, PROGRAM, json_line, sentence
+from .report import PROGRAM, json_line, sentence
 from .values import area
 
 if TYPE_CHECKING:

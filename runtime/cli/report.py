@@ -11,15 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from kda_edge import __version__
-from kda_edge.errors import KdaEdgeError, UsageError
+from kda_edge import __version__, commands
+from kda_edge.errors import KdaEdgeError
 
 if TYPE_CHECKING:
     from ..results import SceneResult, ShardResult
 
 PROGRAM: Final = "kda-infer"
 BAR_CHARS: Final = 30
-EXIT_ERROR, EXIT_USAGE = 1, 2
 _IN_JSON: Final = {
     "scene_path": "scene",
     "map_path": "map",
@@ -56,8 +55,7 @@ def bar(name: str, stream: TextIO) -> Callable[[int, int], None]:
 
 def complain(error: KdaEdgeError) -> int:
     """Print an error; return its exit code."""
-    print(f"{PROGRAM}: {error}", file=sys.stderr)
-    return EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR
+    return commands.complain(PROGRAM, error)
 
 
 def sentence(result: SceneResult | ShardResult) -> str:

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kda_edge.commands import EXIT_ERROR
 from kda_edge.errors import Cancelled, KdaEdgeError
 
-from .report import EXIT_ERROR, PROGRAM, bar, complain, json_line, sentence
+from .report import PROGRAM, bar, complain, json_line, sentence
 
 if TYPE_CHECKING:
     from ..results import SceneResult, ShardResult

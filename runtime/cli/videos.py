@@ -10,9 +10,10 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from kda_edge import __version__
+from kda_edge.commands import EXIT_ERROR
 from kda_edge.errors import Cancelled, KdaEdgeError, UsageError
 
-from .report import EXIT_ERROR, PROGRAM, complain
+from .report import PROGRAM, complain
 
 if TYPE_CHECKING:
     from ..segmenter import Segmenter

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from kda_edge.errors import ArtifactError, EngineError, ProviderFellBack, UsageError
+from kda_edge.errors import ArtifactError, EngineError, ProviderFellBack, UsageError, one_line
 from kda_edge.manifest import Manifest
 
 from ..hardware.gpu_probe import Device, probe
@@ -63,7 +63,7 @@ class OnnxRuntimeEngine:
         try:
             (probability,) = self._session.run([OUTPUT], {INPUT: tiles})
         except Exception as error:  # the runtime's own classes share no public base
-            raise EngineError(f"ONNX Runtime failed ({_reason(error)}); export the model again") from error
+            raise EngineError(f"ONNX Runtime failed ({one_line(error)}); export the model again") from error
         return np.asarray(probability, np.float32)
 
     def close(self) -> None:
@@ -126,7 +126,7 @@ def open_onnxruntime(
     try:
         session = ort.InferenceSession(str(path), options, providers=chosen, enable_fallback=0)
     except Exception as error:  # the runtime's own classes share no public base
-        raise ArtifactError(f"{path} is no ONNX model that can be opened ({_reason(error)}); {EXPORT}") from error
+        raise ArtifactError(f"{path} is no ONNX model that can be opened ({one_line(error)}); {EXPORT}") from error
     session.disable_fallback()  # or a failure on the GPU is printed and the CPU goes on
     if PROVIDERS[provider][0] not in session.get_providers():
         raise ProviderFellBack(
@@ -160,15 +160,10 @@ def _provider_options(name: str, manifest: Manifest) -> dict[str, str]:
     try:
         kept.mkdir(mode=0o700, parents=True, exist_ok=True)  # what lies there is run
     except OSError as error:
-        _log.warning("ONNX Runtime's engines can't be kept in %s (%s); set KDA_EDGE_CACHE", kept, error.strerror)
+        _log.warning("ONNX Runtime's engines can't be kept in %s (%s); set KDA_EDGE_CACHE", kept, one_line(error))
         return options
     return options | {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(kept)}
 
 
 def _ports(found: list[Any]) -> list[Port]:
     return [Port(port.name, FLOAT if port.type == "tensor(float)" else port.type, port.shape) for port in found]
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0][:200] if lines else type(error).__name__

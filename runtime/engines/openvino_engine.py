@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from kda_edge.errors import ArtifactError, DeviceError, EngineError, MissingDependency, TooOld
+from kda_edge.errors import ArtifactError, DeviceError, EngineError, MissingDependency, TooOld, one_line
 from kda_edge.manifest import Manifest
 
 from ..hardware.usable_cores import thread_count
@@ -190,4 +190,4 @@ def reason_of(error: Exception) -> str:
     """Return the last line of an error of OpenVINO that is not about its own source."""
     lines = [line.strip() for line in str(error).splitlines()]
     said = [line for line in lines if line and not line.startswith("Exception from")]
-    return said[-1][:200] if said else type(error).__name__
+    return one_line(said[-1] if said else type(error).__name__)

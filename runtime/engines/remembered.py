@@ -6,14 +6,14 @@ import hashlib
 import json
 import logging
 import os
-import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from kda_edge.whole_files import PART, why
+from kda_edge.errors import one_line
+from kda_edge.whole_files import write_first
 
 from .cpu_choice import Comparison
 
@@ -62,9 +62,12 @@ def remember(key: Mapping[str, str], comparison: Comparison, *, root: Path | Non
     """
     path, content = _place(key, root)
     try:
-        _write_first(path, {**content, "comparison": asdict(comparison)})
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_first(path, (json.dumps({**content, "comparison": asdict(comparison)}, indent=1) + "\n").encode())
     except OSError as error:
-        _log.warning("which engine is faster can't be kept in %s (%s); set KDA_EDGE_CACHE", path.parent, why(error))
+        _log.warning(
+            "which engine is faster can't be kept in %s (%s); set KDA_EDGE_CACHE", path.parent, one_line(error)
+        )
         return comparison
     return remembered(key, root=root) or comparison
 
@@ -73,16 +76,3 @@ def _place(key: Mapping[str, str], root: Path | None) -> tuple[Path, dict[str, o
     content: dict[str, object] = {"format": FORMAT, "key": dict(key)}
     name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
     return (cache_folder() if root is None else root) / FOLDER / f"{name}.json", content
-
-
-def _write_first(path: Path, facts: Mapping[str, object]) -> None:
-    """Write a file whole unless it is there already."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
-    try:
-        hidden.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        with suppress(FileExistsError):
-            path.hardlink_to(hidden)  # unlike a rename, it leaves alone what is there
-    finally:
-        with suppress(OSError):
-            hidden.unlink()

@@ -18,11 +18,13 @@ from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import CRSError, NodataShadowWarning, NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.windows import Window
 
+from kda_edge import errors
 from kda_edge.errors import UsageError
 
 # Whole rows are read once and written once, so the cache need only hold one row of blocks in flight. Unmeasured.
 CACHE_BYTES: Final = 32 * 2**20
 
+MESSAGE_CHARS: Final = 1000  # of one of GDAL's
 MOST_WARNINGS: Final = 8  # kept of one scene; a damaged file may warn with every block
 
 # rasterio 1.3's RasterioIOError is an OSError and no RasterioError, and CRSError is neither in any version.
@@ -152,7 +154,6 @@ def one_line(error: BaseException) -> str:
     """Return what GDAL or the system said, on one line; rasterio hides it in the cause."""
     if isinstance(error, GDAL_ERRORS) and error.__cause__ is not None:
         error = error.__cause__
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = " ".join(str(error).split())
-    return text or type(error).__name__
+    of_system = isinstance(error, OSError) and error.strerror
+    # GDAL's own words go on over several lines, and name whole paths.
+    return errors.one_line(error if of_system else str(error).strip() or type(error).__name__, MESSAGE_CHARS)

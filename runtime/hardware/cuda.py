@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kda_edge.errors import EngineError, MissingDependency
+from kda_edge.errors import EngineError, MissingDependency, one_line
 
-from .cuda_bindings import CudaBindings, one_line
+from .cuda_bindings import CudaBindings
 from .cuda_pycuda import Pycuda
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from kda_edge.errors import EngineError, OutOfDeviceMemory
+from kda_edge.errors import EngineError, OutOfDeviceMemory, one_line
 
 OUT_OF_MEMORY: Final = 2  # cudaErrorMemoryAllocation
 FLOAT_BYTES: Final = 4
@@ -147,11 +147,6 @@ class CudaBindings:
 def no_memory(function: str) -> OutOfDeviceMemory:
     """Return the error for a call that found too little memory."""
     return OutOfDeviceMemory(f"the GPU's memory does not suffice ({function}); {SMALLER}")
-
-
-def one_line(error: BaseException) -> str:
-    """Return the first line of an error's text, shortened."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _text(message: bytes | str) -> str:

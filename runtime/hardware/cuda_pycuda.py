@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kda_edge.errors import EngineError
+from kda_edge.errors import EngineError, one_line
 
-from .cuda_bindings import REMEDY, no_memory, one_line
+from .cuda_bindings import REMEDY, no_memory
 
 
 class Pycuda:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from kda_edge.errors import OutputError, UsageError
-from kda_edge.whole_files import flush
+from kda_edge.whole_files import publish
 
 from ..geo.gdal import one_line
 from ..scene_options import POLYGON_FORMATS
@@ -115,11 +115,7 @@ def staged_files(final: Sequence[Path]) -> Iterator[dict[Path, Path]]:
     try:
         yield hidden
         try:
-            for path in hidden.values():
-                flush(path)
-            for name, path in hidden.items():
-                path.replace(name)
-            flush(folder)
+            publish(hidden)
         except OSError as error:
             raise OutputError(
                 f"{last} can't be written ({one_line(error)}); free some space or choose another folder with -o"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from kda_edge.errors import OutputError
+from kda_edge.errors import OutputError, one_line
 from kda_edge.whole_files import free_bytes_at
 
 MAGIC: Final = b"kda-edge journal 2\n"
@@ -107,7 +107,7 @@ class FramedFile:
                 rest = rest[self._file.write(rest) :]
             flush_data(self._file.fileno())
         except OSError as error:
-            raise self._not_written(error.strerror or str(error)) from error
+            raise self._not_written(one_line(error)) from error
         self._end += len(frame)
         self._crc = crc
 
@@ -130,7 +130,7 @@ def locked(path: Path) -> Iterator[BinaryIO]:
             file = open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+b", buffering=0)  # noqa: PTH123, SIM115 -- an open descriptor has no path; closed below
         except OSError as error:
             raise OutputError(
-                f"{path} can't be opened ({error.strerror or error}); remove it or choose another folder with -o"
+                f"{path} can't be opened ({one_line(error)}); remove it or choose another folder with -o"
             ) from error
         with file:
             _lock(path, file)
@@ -165,7 +165,7 @@ def _lock(path: Path, file: BinaryIO) -> None:
                 "wait for it or choose another folder with -o"
             ) from error
         raise OutputError(
-            f"{path.parent} does not let a run lock its files ({error.strerror or error}), so two runs could mix; "
+            f"{path.parent} does not let a run lock its files ({one_line(error)}), so two runs could mix; "
             "choose another folder with -o"
         ) from error
 

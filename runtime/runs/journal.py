@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from kda_edge.errors import JournalError, OutputError
+from kda_edge.errors import JournalError, OutputError, one_line
 from kda_edge.whole_files import flush, free_bytes_at
 
 from ..mapping.rows import MappedRows
@@ -103,7 +103,7 @@ class Journal:
         except (DamagedFile, ValueError, TypeError, KeyError, struct.error, zlib.error) as error:
             raise JournalError(f"{path} is damaged or of another version of kda-edge") from error
         except OSError as error:
-            raise OutputError(f"{path} can't be read ({error.strerror or error}); check the disk") from error
+            raise OutputError(f"{path} can't be read ({one_line(error)}); check the disk") from error
 
     @property
     def whole(self) -> bool:
@@ -151,9 +151,7 @@ class Journal:
             self.path.replace(final)
             flush(final.parent)
         except OSError as error:
-            raise OutputError(
-                f"{final} can't be written ({error.strerror or error}); choose another folder with -o"
-            ) from error
+            raise OutputError(f"{final} can't be written ({one_line(error)}); choose another folder with -o") from error
 
     def discard(self) -> None:
         """Take the file away: its rows are of no more use."""
@@ -222,7 +220,7 @@ def read_journal(path: Path) -> Iterator[Journal]:
     try:
         file = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115 -- closed below
     except OSError as error:
-        raise OutputError(f"{path} can't be read ({error.strerror or error}); check the path") from error
+        raise OutputError(f"{path} can't be read ({one_line(error)}); check the path") from error
     with file:
         yield Journal(path, FramedFile(path, file))
 

@@ -121,7 +121,7 @@ def _file_digest(file: Path, stopped: threading.Event) -> bytes:
                 if stopped.is_set():  # nobody will ask
                     break
     except OSError as error:
-        raise SceneError(f"{file} can't be read ({error.strerror or error}); copy the scene again") from error
+        raise SceneError(f"{file} can't be read ({one_line(error)}); copy the scene again") from error
     return digest.digest()
 
 
@@ -129,7 +129,5 @@ def _stamp(path: Path) -> tuple[int, int]:
     try:
         state = path.stat()
     except OSError as error:
-        raise SceneError(
-            f"{path} can't be found any more ({error.strerror or error}); bring it back where it was"
-        ) from error
+        raise SceneError(f"{path} can't be found any more ({one_line(error)}); bring it back where it was") from error
     return state.st_size, state.st_mtime_ns

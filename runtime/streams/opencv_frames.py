@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kda_edge.errors import UsageError, VideoError
+from kda_edge.errors import UsageError, VideoError, one_line
 
 from ..scenes.band_choice import RGB
 from .frames import Frame
@@ -144,7 +144,7 @@ class ImageFiles(_OpenCVChannels):
         try:
             content = np.fromfile(path, np.uint8)
         except OSError as error:
-            raise VideoError(f"{path} can't be read ({error.strerror}); check the file") from error
+            raise VideoError(f"{path} can't be read ({one_line(error)}); check the file") from error
         image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if content.size else None
         if image is None:
             raise VideoError(f"{path} is no image that can be read; copy it again, or take it out of the folder")

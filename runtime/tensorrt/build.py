@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from kda_edge.errors import BuildRefused, DeviceError, OutOfDeviceMemory
+from kda_edge.errors import BuildRefused, DeviceError, OutOfDeviceMemory, one_line
 
 from ..hardware.gpu_probe import Device
 from .build_progress import Progress, progress_monitor
-from .library import Library, one_line, open_library
+from .library import MESSAGE_CHARS, Library, open_library
 from .precision_proof import LayerCounts, inspect_engine
 from .timing_cache import load_timings, save_timings
 
@@ -106,8 +106,9 @@ def build_engine(
     try:
         builder = trt.Builder(library.logger)
     except (TypeError, RuntimeError) as error:  # the bindings' way to say that there is none
+        reason = library.last_error or one_line(error, MESSAGE_CHARS)
         raise DeviceError(
-            f"TensorRT {library.version} does not start on {device.name} ({library.last_error or one_line(str(error))})"
+            f"TensorRT {library.version} does not start on {device.name} ({reason})"
             "; update the driver or TensorRT so that they fit, or use --backend cpu"
         ) from error
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -139,7 +140,7 @@ def _parse(parser: Any, onnx: bytes | Path, library: Library) -> None:
     for index in range(parser.num_errors):
         parser_error = parser.get_error(index)
         node = " ".join(filter(None, (parser_error.node_operator(), parser_error.node_name())))
-        reason = one_line(parser_error.desc())
+        reason = one_line(parser_error.desc(), MESSAGE_CHARS)
         found.append(f"{node}: {reason}" if node else reason)
     more = f", and {len(found) - NAMED_ERRORS} more" if len(found) > NAMED_ERRORS else ""
     reasons = "; ".join(dict.fromkeys(found[:NAMED_ERRORS])) or library.last_error or "it gives no reason"

@@ -21,7 +21,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from kda_edge.whole_files import PART, why, write_whole
+from kda_edge.errors import one_line
+from kda_edge.whole_files import PART, write_whole
 
 from ..engines.remembered import cache_folder
 from .engine_key import EngineKey
@@ -102,7 +103,7 @@ def record(key: EngineKey, *, latency: Mapping[str, float], root: Path | None = 
             try:
                 _write_record(folder, key, replace(found, latency_ms=known))
             except OSError as error:
-                not_kept = why(error)
+                not_kept = one_line(error)
     if not_kept:
         _log.warning("the latencies of the engine in %s are not kept (%s)", folder, not_kept)
 
@@ -121,7 +122,7 @@ def _locked(folder: Path) -> Iterator[str]:
                 _log.warning("another process builds the engine in %s: waiting for it", folder)
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError as error:  # read-only, full, or a file system without locks
-            reason = why(error)
+            reason = one_line(error)
         yield reason
     finally:
         if descriptor >= 0:
@@ -136,7 +137,7 @@ def _keep(folder: Path, key: EngineKey, built: Built) -> str:
         write_whole(folder / PLAN, built.plan)
         _write_record(folder, key, Cached(built.plan, built.layers, built.build_s, False))
     except OSError as error:
-        return why(error)
+        return one_line(error)
     return ""
 
 
@@ -159,9 +160,9 @@ def _read(folder: Path, key: EngineKey) -> tuple[Cached | None, str]:
             return None, ""
         text, plan = _own_bytes(folder / RECORD), _own_bytes(folder / PLAN)
     except PermissionError as error:
-        return None, f"is not to be trusted ({why(error)})"
+        return None, f"is not to be trusted ({one_line(error)})"
     except OSError as error:
-        return None, f"is incomplete ({why(error)})"
+        return None, f"is incomplete ({one_line(error)})"
     try:
         facts = json.loads(text)
         if facts["format"] != FORMAT:

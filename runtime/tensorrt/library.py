@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kda_edge.errors import DeviceError, MissingDependency, TooOld
+from kda_edge.errors import DeviceError, MissingDependency, TooOld, one_line
 
 from ..hardware.gpu_probe import Device
 
@@ -171,7 +171,7 @@ def _logger_of(trt: Any) -> Any:
             self.errors: deque[str] = deque(maxlen=KEPT_ERRORS)
 
         def log(self, severity: object, msg: str) -> None:
-            message = one_line(msg)
+            message = one_line(msg, MESSAGE_CHARS)
             if severity in severe:
                 self.errors.append(message)
             _log.log(logging.INFO if severity in (*severe, severity_of.WARNING) else logging.DEBUG, "%s", message)
@@ -179,14 +179,8 @@ def _logger_of(trt: Any) -> Any:
     return Logger()
 
 
-def one_line(text: str) -> str:
-    """Return a message of TensorRT as one line of a length that can be read."""
-    line = " ".join(text.split())
-    return line if len(line) <= MESSAGE_CHARS else line[: MESSAGE_CHARS - 3] + "..."
-
-
 def _does_not_load(error: BaseException) -> DeviceError:
     return DeviceError(
-        f"TensorRT is installed and does not load ({one_line(str(error))}); "
+        f"TensorRT is installed and does not load ({one_line(error, MESSAGE_CHARS)}); "
         "install it again: pip install --force-reinstall tensorrt (on a Jetson: apt reinstall python3-libnvinfer)"
     )

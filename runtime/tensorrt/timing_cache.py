@@ -8,7 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from kda_edge.whole_files import why, write_whole
+from kda_edge.errors import one_line
+from kda_edge.whole_files import write_whole
 
 from ..hardware.gpu_probe import Device
 
@@ -42,7 +43,7 @@ def save_timings(config: Any, path: Path, *, device: Device, version: str) -> No
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, HEADER + json.dumps(facts).encode() + b"\n" + content)
     except OSError as error:
-        _log.warning("the timings can't be kept in %s (%s)", path, why(error))
+        _log.warning("the timings can't be kept in %s (%s)", path, one_line(error))
 
 
 def _owner(device: Device, version: str) -> str:
@@ -57,7 +58,7 @@ def _read(path: Path, owner: str) -> bytes:
     except FileNotFoundError:
         return b""
     except OSError as error:
-        _log.warning("the timings in %s can't be read (%s): measuring anew", path, why(error))
+        _log.warning("the timings in %s can't be read (%s): measuring anew", path, one_line(error))
         return b""
     first, _, rest = content.removeprefix(HEADER).partition(b"\n")
     try:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
 
 import onnx
 import pytest
+from full_disks import room_for
 from onnx import helper
 
 from kda_edge.errors import OutputError
@@ -35,6 +37,21 @@ def test_a_block_that_raises_leaves_the_older_file_and_nothing_else(tmp_path: Pa
     path.write_bytes(b"older")
     with pytest.raises(StopHereError), staged_file(path, b"newer"):
         raise StopHereError
+    assert path.read_bytes() == b"older"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_of_whoever_looks_at_it_is_not_taken_for_one_of_writing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="labels"), staged_file(tmp_path / "student.onnx", b"newer"):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "labels.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_one_line_before_anybody_looks_and_the_older_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "student.onnx"
+    path.write_bytes(b"older")
+    with room_for(1000), pytest.raises(OutputError, match="free some space"), staged_file(path, b"newer" * 1000):
+        pytest.fail("nothing was staged")
     assert path.read_bytes() == b"older"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -24,7 +24,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from kda_edge import __version__
-from kda_edge.errors import KdaEdgeError, MissingDependency, UsageError
+from kda_edge.commands import ended
+from kda_edge.errors import MissingDependency
 
 from . import distill, evaluate, explain, fit, segment
 
@@ -36,24 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     first = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(level=logging.INFO if first else logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    try:
+
+    def run() -> None:
         _require_torch()
         command: Any = options.run
         # A resumed run is the run that it resumes: its record is the same.
         command(options, shlex.join(["kda-train", *(word for word in arguments if word != "--resume")]))
-    except UsageError as error:
-        print(f"kda-train: {error}", file=sys.stderr)
-        return 2
-    except KdaEdgeError as error:
-        print(f"kda-train: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"kda-train: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("kda-train: stopped; go on with --resume", file=sys.stderr)
-        return 130
-    return 0
+
+    return ended("kda-train", run, interrupted="stopped; go on with --resume")
 
 
 def _parser() -> argparse.ArgumentParser:

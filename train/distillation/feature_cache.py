@@ -27,7 +27,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kda_edge.errors import TrainingError
+from kda_edge.errors import TrainingError, one_line
+from kda_edge.whole_files import free_bytes_at, write_whole
 
 FORMAT: Final = 1
 DIGEST_BYTES: Final = 16
@@ -130,7 +131,7 @@ class FeatureCache:
             self._write(SEALS, slots, seals)
         except OSError as error:
             raise TrainingError(
-                f"the feature cache in {self._place} can't be written ({error.strerror}); "
+                f"the feature cache in {self._place} can't be written ({one_line(error)}); "
                 "free some space, or train without it"
             ) from error
 
@@ -158,7 +159,7 @@ class FeatureCache:
         return flat.numpy().astype("<f2")
 
     def _require_space(self, needed_bytes: int) -> None:
-        free_bytes = shutil.disk_usage(self._place.parent).free
+        free_bytes = free_bytes_at(self._place.parent)
         if free_bytes < needed_bytes:
             raise TrainingError(
                 f"the feature cache needs {needed_bytes / 1e9:.1f} GB and {self._place.parent} has "
@@ -196,7 +197,7 @@ def _create(place: Path, header: dict[str, Any], sizes: dict[str, int]) -> None:
         for name, size in sizes.items():
             with (temporary / name).open("wb") as file:
                 file.truncate(size)
-        (temporary / HEADER).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
+        write_whole(temporary / HEADER, (json.dumps(header, indent=1) + "\n").encode())
         temporary.rename(place)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kda_edge.errors import KdaEdgeError, MissingDependency, TrainingError, UsageError
+from kda_edge.errors import KdaEdgeError, MissingDependency, TrainingError, UsageError, one_line
 from kda_edge.networks.checkpoint import read_checkpoint
 from kda_edge.networks.pvt import STRIDES_PX, PyramidVisionTransformer
 from kda_edge.networks.weights_file import reachable_hub, read_weights
@@ -202,7 +202,7 @@ def _timm_model(name: str, weights: Path | None, *, pretrained: bool, option: st
                 return timm.create_model(name, **arguments)
     # Hubs and unpicklers fail in every way there is: no route, no name, no such key, other shapes.
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0].split(". ")[0]
+        first = one_line(error).split(". ")[0]
         if weights is not None:
             raise TrainingError(f"{weights} does not hold the weights of {name}: {first}") from error
         raise TrainingError(_how_to_fetch(name, first, option)) from error

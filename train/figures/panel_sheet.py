@@ -6,7 +6,6 @@ out, other letters become question marks.
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kda_edge.errors import OutputError, UsageError
+from kda_edge.errors import OutputError, UsageError, one_line
+from kda_edge.whole_files import write_whole
 
 Bytes = npt.NDArray[np.uint8]
 Color = tuple[int, int, int]
@@ -118,15 +118,10 @@ def write_png(path: Path, picture: Bytes) -> None:
         OutputError: it can't be written.
     """
     _, png = cv2.imencode(".png", picture[..., ::-1])
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        temporary.write_bytes(png.tobytes())
-        temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OutputError(f"{path} can't be written ({error.strerror}); choose another place") from error
-        raise
+        write_whole(path, png.tobytes())
+    except OSError as error:
+        raise OutputError(f"{path} can't be written ({one_line(error)}); choose another place") from error
 
 
 def _ascii(text: str) -> str:

@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from places import ROOT
 
 from kda_edge.benchmarks.measuring.percentiles import Interval
 from kda_edge.benchmarks.reporting.measured_on import machine, model_facts, versions
@@ -27,6 +28,12 @@ from kda_edge.benchmarks.reporting.result import (
 from kda_edge.benchmarks.reporting.text_tables import interval_text, number_text, require_json_path, table_of
 from kda_edge.errors import OutputError, UsageError
 from kda_edge.runtime.engines.artifact import read_artifact
+
+COMMITTED = [  # those that are no study's own form
+    path
+    for path in sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+    if "schema_version" in json.loads(path.read_text(encoding="utf-8"))
+]
 
 
 def example(**fields: Any) -> Result:
@@ -57,10 +64,16 @@ def test_a_result_keeps_to_the_schema() -> None:
     assert complaints(example().to_json()) == []
 
 
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_a_committed_result_keeps_to_the_schema(path: Path) -> None:
+    assert complaints(path.read_text(encoding="utf-8")) == []
+
+
 @pytest.mark.parametrize(
     "broken",
     [
         {"benchmark": "Latency of"},
+        {"benchmark": "_costs"},
         {"created": "yesterday"},
         {"machine": {"processor": "x"}},
         {"models": [{"file": "a.onnx"}]},

@@ -37,6 +37,6 @@ def test_a_folder_without_the_rule_or_the_variant_is_refused_in_a_line(
         (tmp_path / "state_dict_shapes.json").write_text("{}")
         (tmp_path / "fill.py").write_text(RULE)
     out = tmp_path / "student.pt"
-    assert golden_checkpoint.main(["--golden", str(tmp_path), "--variant", variant, "-o", str(out)]) == 1
+    assert golden_checkpoint.main(["--golden", str(tmp_path), "--variant", variant, "-o", str(out)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert not out.exists()

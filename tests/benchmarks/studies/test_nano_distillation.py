@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kda_edge.benchmarks.documents.training_tables import distillation_table
 from kda_edge.benchmarks.studies.nano_distillation import CELLS, PHASE_1, PHASE_2, main
 
 
@@ -41,7 +42,9 @@ def test_cells_that_the_table_holds_are_kept_and_not_run(tmp_path: Path, capsys:
     assert run(table, tmp_path) == 0
     assert json.loads(table.read_text()) == before
     assert not (tmp_path / "nowhere").exists()
-    assert [line["seeds"] for line in json.loads(capsys.readouterr().out)] == [3, 3, 3, 1, 1, 1, 1, 1]
+    out = capsys.readouterr().out
+    assert out == f"{distillation_table(before)}\n-> {table}\n"
+    assert [line.split(" | ")[2] for line in out.splitlines()[2:-1]] == ["0, 1, 2"] * 3 + ["0"] * 5
 
 
 def test_a_table_of_other_settings_is_refused_and_left_alone(
@@ -49,6 +52,6 @@ def test_a_table_of_other_settings_is_refused_and_left_alone(
 ) -> None:
     table = a_table(tmp_path / "table.json", phase_2=["--epochs", "1"])
     before = table.read_text()
-    assert run(table, tmp_path) == 1
+    assert run(table, tmp_path) == 2
     assert "other settings" in capsys.readouterr().err
     assert table.read_text() == before

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from full_disks import room_for
 
 from kda_edge.errors import CheckpointError
 from kda_edge.manifest import InputContract, TrainingRecord
@@ -42,6 +43,17 @@ def test_our_own_checkpoint_reads_back_as_it_was(checkpoint: Checkpoint, tmp_pat
     )
     assert not found.student.training
     assert weights_digest(found.student) == weights_digest(checkpoint.student)
+    assert os.listdir(tmp_path) == ["student.pt"]
+
+
+def test_a_full_disk_is_what_the_system_says_and_the_older_checkpoint_stays(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    (tmp_path / "student.pt").write_bytes(b"older")
+    with pytest.raises(OSError, match="File too large") as caught, room_for(300_000):
+        write_checkpoint(tmp_path / "student.pt", checkpoint)
+    assert caught.value.filename == str(tmp_path / "student.pt")
+    assert (tmp_path / "student.pt").read_bytes() == b"older"
     assert os.listdir(tmp_path) == ["student.pt"]
 
 
