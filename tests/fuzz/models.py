@@ -13,8 +13,7 @@ from oracle import one_line_error
 from rasters import MANIFEST, mixed
 
 from kda_edge.manifest import METADATA_KEY
-from kda_edge.runtime import Segmenter
-from kda_edge.runtime.engines.artifact import read_artifact
+from kda_edge.runtime import Segmenter, read_artifact
 
 SUFFIX: Final = ".onnx"
 MOST_TILE_PX: Final = 1024  # a larger tile, which a manifest may claim, takes memory and no other way

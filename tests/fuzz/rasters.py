@@ -17,13 +17,14 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from kda_edge.manifest import InputContract, Manifest
-from kda_edge.runtime import Segmenter
+from kda_edge.runtime import SceneOptions, Segmenter
 from kda_edge.runtime.geo.gdal import GDAL_ERRORS
 
 HEIGHT, WIDTH = 44, 52
 MOST_PX: Final = 2**20  # larger ones, which a damaged header can claim, are opened and not mapped: minutes of zeros
 PLACE: Final = {"crs": "EPSG:32647", "transform": rasterio.Affine(1, 0, 469000, 0, -1, 3446000)}
 BANDS: Final = (1, 2, 3)
+OPTIONS: Final = SceneOptions(bands=BANDS, any_gsd=True, restart=True)
 TILE_PX: Final = 32
 
 
@@ -178,7 +179,7 @@ class Rasters:
             return self._only_opened(path)
         out = self._folder / "maps"
         with one_line_error() as refused:
-            result = self._segmenter.predict_scene(path, out, bands=BANDS, any_gsd=True, restart=True)
+            result = self._segmenter.predict_scene(path, out, OPTIONS)
         if refused:
             return "refused"
         classes, probability, qa = layers_of(result.map_path)

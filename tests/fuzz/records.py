@@ -12,9 +12,7 @@ from oracle import one_line_error
 from rasters import MANIFEST, PLACE, mixed
 
 from kda_edge.errors import Cancelled
-from kda_edge.runtime import SceneResult, Segmenter
-from kda_edge.runtime.runs.merge_shards import merge_shards
-from kda_edge.runtime.runs.shards import Shard
+from kda_edge.runtime import SceneResult, Segmenter, Shard, merge_shards
 
 HEIGHT, WIDTH = 600, 40
 SUFFIX: Final = ".kda"
