@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import fuzz
 import numpy as np
 import pytest
 from mutations import CHANGES, damaged, damaged_json
+from planted import planted
 
 KEPT = sorted(path for path in (Path(__file__).parent / "kept").iterdir() if path.suffix != ".md")
 
@@ -49,29 +49,6 @@ def test_damaged_json_is_mostly_json_of_another_content() -> None:
     texts = [damaged_json(np.random.default_rng(seed), '{"a": [1, 2, {"b": "c"}], "d": 0.5}') for seed in range(100)]
     assert len(set(texts)) > 60
     assert damaged(np.random.default_rng(0), b"") == b""
-
-
-class Planted:
-    """A target that goes wrong in one of the ways that there are."""
-
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name = name
-
-    def make(self, rng: np.random.Generator) -> tuple[str, bytes]:
-        return ".bin", rng.bytes(8)
-
-    def check(self, suffix: str, content: bytes) -> str:
-        if self.name == "rasters":
-            raise ZeroDivisionError("planted")
-        if self.name == "journals":
-            os._exit(7)
-        if self.name == "shards":
-            time.sleep(60)
-        return "fine"
-
-
-def planted(name: str, folder: Path) -> Planted:
-    return Planted(name, folder)
 
 
 def test_a_traceback_a_crash_and_a_hang_are_found_and_their_inputs_kept(
