@@ -21,9 +21,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from kda_edge.errors import ExportError, UsageError
+from kda_edge.manifest import INPUT_NAME
 
 from ..graphs.graph_view import GraphView
-from ..lint.rules import INPUT_NAME
 from ..tiles.generated_tiles import Tile
 from .int8 import LEVELS, Ranges, candidates
 

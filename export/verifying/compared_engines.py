@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from kda_edge.errors import DeviceError, ExportError, MissingDependency
-from kda_edge.manifest import InputContract
+from kda_edge.manifest import INPUT_NAME, OUTPUT_NAME, InputContract
 from kda_edge.networks.network import Network
 from kda_edge.runtime.engines.onnxruntime_engine import session_options
 from kda_edge.runtime.engines.openvino_engine import cpu_settings, load_openvino, reason_of
@@ -21,7 +21,6 @@ from kda_edge.runtime.engines.openvino_requests import Requests
 from kda_edge.tiling.tile_answers import Engine
 
 from ..graphs.to_onnx import raw_pixel_student
-from ..lint.rules import INPUT_NAME, OUTPUT_NAME
 
 ToEngine: TypeAlias = Callable[[onnx.ModelProto], Engine]
 

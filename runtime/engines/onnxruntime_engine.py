@@ -16,12 +16,12 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from kda_edge.errors import ArtifactError, EngineError, ProviderFellBack, UsageError
-from kda_edge.manifest import Manifest
+from kda_edge.manifest import INPUT_NAME, OUTPUT_NAME, Manifest
 
 from ..hardware.gpu_probe import Device, probe
 from ..hardware.usable_cores import thread_count
 from .artifact import EXPORT
-from .graph_ports import FLOAT, INPUT, OUTPUT, Port, require_ports
+from .graph_ports import FLOAT, Port, require_ports
 from .remembered import cache_folder
 
 CPU: Final = "CPUExecutionProvider"
@@ -61,7 +61,7 @@ class OnnxRuntimeEngine:
         if self._session is None:
             raise EngineError("the engine is closed; open it again")
         try:
-            (probability,) = self._session.run([OUTPUT], {INPUT: tiles})
+            (probability,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: tiles})
         except Exception as error:  # the runtime's own classes share no public base
             raise EngineError(f"ONNX Runtime failed ({_reason(error)}); export the model again") from error
         return np.asarray(probability, np.float32)

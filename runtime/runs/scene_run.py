@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 
 from kda_edge import __version__
 from kda_edge.errors import Cancelled, EngineError, OutputError, SceneError
-from kda_edge.tiling.tile_grid import TileGrid
+from kda_edge.tiling.tile_grid import TileGrid, default_overlap_px
 
 from ..geo.gdal import gdal_session
-from ..mapping.image_in_memory import OVERLAP_SHARE
 from ..mapping.mapped_rows import MappedRows, mapped_rows
 from ..mapping.value_range import with_values_mapped
 from ..outputs.assemble import Tally, assemble, failure_notes
@@ -219,7 +218,7 @@ def map_shard(order: Order, shard: Shard, model: Model) -> ShardResult:
 def _opened(order: Order, model: Model, shard: Shard | None = None) -> Iterator[_Work]:
     """Open the scene of an order and look at it, before anything is written."""
     contract, tile_px = model.manifest.input, model.manifest.tile_px
-    overlap_px = tile_px // OVERLAP_SHARE if order.overlap_px is None else order.overlap_px
+    overlap_px = default_overlap_px(tile_px) if order.overlap_px is None else order.overlap_px
     with (
         gdal_session(),
         order.opened(contract) as scene,

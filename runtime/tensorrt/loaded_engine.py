@@ -17,14 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kda_edge.errors import EngineError
+from kda_edge.manifest import INPUT_NAME, OUTPUT_NAME
 
 from ..engines.remembered import cache_folder
 from ..hardware.cuda import Cuda
 from .batch_marks import Marks, TimedMarks
 from .library import Library
 
-INPUT: Final = "image"
-OUTPUT: Final = "probability"
 SLOTS: Final = 2  # one computes while the other is filled and emptied
 FLOAT_BYTES: Final = 4
 AGAIN: Final = "export the model again with kda-export"
@@ -177,14 +176,14 @@ class LoadedEngine:
         engine, side = self._engine, self.tile_px
         names = {engine.get_tensor_name(i) for i in range(engine.num_io_tensors)}
         shapes = {name: tuple(engine.get_tensor_shape(name)) for name in sorted(names)}
-        expected = {INPUT: (3, side, side), OUTPUT: (1, side, side)}
+        expected = {INPUT_NAME: (3, side, side), OUTPUT_NAME: (1, side, side)}
         is_float = all(engine.get_tensor_dtype(name) == self._library.trt.DataType.FLOAT for name in names)
         if names != set(expected) or not is_float or any(shapes[n][1:] != rest for n, rest in expected.items()):
             raise EngineError(f"the engine takes and gives {shapes}, which is no student for {side} px tiles; {AGAIN}")
-        batch = shapes[INPUT][0]
+        batch = shapes[INPUT_NAME][0]
         if batch > 0:
             return batch, batch
-        shortest, _, longest = engine.get_tensor_profile_shape(INPUT, 0)
+        shortest, _, longest = engine.get_tensor_profile_shape(INPUT_NAME, 0)
         return int(shortest[0]), int(longest[0])
 
     def _slot(self, stack: ExitStack, scratch: int, scratch_bytes: int) -> Slot:
@@ -203,7 +202,7 @@ class LoadedEngine:
         self._give_back(stack, self.drop_graph, slot)
         if scratch_bytes:
             context.set_device_memory(scratch, scratch_bytes)
-        for name, address in zip((INPUT, OUTPUT), addresses, strict=True):
+        for name, address in zip((INPUT_NAME, OUTPUT_NAME), addresses, strict=True):
             if not context.set_tensor_address(name, address):
                 raise EngineError(f"TensorRT refused the memory for {name} ({self.said()}); {AGAIN}")
         return slot
