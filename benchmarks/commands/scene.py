@@ -126,7 +126,7 @@ def measure_scene(options: argparse.Namespace) -> Result:
     notes = list(opened.notes)
     overlap_px = default_overlap_px(opened.manifest.tile_px) if options.overlap is None else options.overlap
     with (
-        Segmenter(engine, opened.manifest, opened.notes) as segmenter,
+        Segmenter(engine, opened.manifest, opened.facts, opened.notes, close=opened.close) as segmenter,
         tempfile.TemporaryDirectory(prefix="kda-bench-") as folder,
     ):
         with gdal_session(), open_scene(options.scene, opened.manifest.input) as scene:

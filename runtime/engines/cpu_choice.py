@@ -23,6 +23,7 @@ from kda_edge.manifest import Manifest
 from kda_edge.tiling.tile_answers import Engine
 
 from .in_turns import as_used, in_turns, most_tiles
+from .model_engine import BatchedEngine
 
 BFLOAT16: Final = Budget(max_abs=0.05, iou_points=0.5)  # bundled student, example scene: 0.012 and 0.2% were the most
 UNCERTIFIED: Final = {"fp32": Budget(max_abs=1e-4)}  # what `kda-export` allows unless told otherwise
@@ -88,7 +89,7 @@ def probe_tile(manifest: Manifest) -> NDArray[np.float32]:
 
 
 def compared(
-    cpu: Engine, other: Engine, manifest: Manifest, *, clock: Callable[[], float] = time.perf_counter
+    cpu: BatchedEngine, other: BatchedEngine, manifest: Manifest, *, clock: Callable[[], float] = time.perf_counter
 ) -> Comparison:
     """Let both engines answer the probe tile, then time them in turns, each with as many tiles a call as in a scene.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,8 +17,15 @@ from kda_edge.tiling.tile_answers import Engine
 class SharedEngine:
     """An engine that any number of threads may use; not every engine takes more than one at once, so each waits."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, close: Callable[[], None] | None = None) -> None:
+        """Share an engine.
+
+        Args:
+            engine: that is shared.
+            close: ends it; None: nothing is to be done.
+        """
         self._engine: Engine | None = engine
+        self._close = close
         self._one_at_a_time = threading.Lock()
         self._changed = threading.Condition()
         self._users: Counter[int] = Counter()  # uses by thread
@@ -58,8 +65,8 @@ class SharedEngine:
         with self._changed:
             if self._users[threading.get_ident()]:
                 raise UsageError("a segmenter can't be closed from inside its own call; close it when the call is over")
-            engine, self._engine = self._engine, None
+            self._engine = None
             self._changed.wait_for(lambda: not self._users)
-        close = getattr(engine, "close", None)
+            close, self._close = self._close, None
         if close is not None:
             close()

@@ -53,17 +53,17 @@ class _Work:
         shard = "" if self.shard is None else str(self.shard)
         key = {
             "scene": self.content().sha256 or f"no local file {secrets.token_hex(4)}",  # equal to no other
-            "model graph": self.model.graph_sha256,
+            "model graph": self.model.facts.graph_sha256,
             "checkpoint": manifest.checkpoint_sha256,
             "manifest": hashlib.sha256(plain.encode()).hexdigest(),
-            "--engine": self.model.engine_name,
+            "--engine": self.model.facts.name,
             "--bands": list(self.scene.bands),
             "--value-range": None if order.value_range is None else list(order.value_range),
             "--resample": order.resample,
             "--overlap": self.grid.overlap_px,
             "--shard": shard,
-            "tiles a call": None if self.model.batch_invariant else self.bounds.batch,
-            "--threads": self.model.threads,
+            "tiles a call": None if self.model.facts.batch_invariant else self.bounds.batch,
+            "--threads": self.model.facts.threads,
             "kda-edge": __version__,
         }
         return Header(
@@ -177,7 +177,7 @@ def map_scene(order: Order, model: Model) -> SceneResult:
                     check=order.check,
                 )
             journal.discard()
-    return replace(result, resumed_rows=resumed_rows, engine=model.engine_name, seconds=time.perf_counter() - start_s)
+    return replace(result, resumed_rows=resumed_rows, engine=model.facts.name, seconds=time.perf_counter() - start_s)
 
 
 def map_shard(order: Order, shard: Shard, model: Model) -> ShardResult:
@@ -230,7 +230,7 @@ def _opened(order: Order, model: Model, shard: Shard | None = None) -> Iterator[
             Work(grid, scene.pixel_type.itemsize, scene.block_hw),
             order.max_memory_bytes,
             used_bytes=resident_bytes(),
-            best_batch=model.best_batch,
+            best_batch=model.facts.batch,
         )
         yield _Work(order, model, scene, grid, content, bounds, shard)
 

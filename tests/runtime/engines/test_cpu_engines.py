@@ -163,7 +163,12 @@ def test_openvino_by_name_is_compared_once_too(machine: Machine, opened: Callabl
     machine.openvino_ms = 500.0  # slower, but asked for
     for expected in (["openvino", "cpu"], ["openvino"]):
         engine = opened("openvino")
-        assert (engine.name, engine.notes, engine.max_batch, engine.batch_invariant) == ("openvino", (), 1, True)
+        assert (engine.name, engine.notes, engine.facts.max_batch, engine.facts.batch_invariant) == (
+            "openvino",
+            (),
+            1,
+            True,
+        )
         assert machine.names() == expected
 
 
