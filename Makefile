@@ -21,7 +21,7 @@ PYTEST_ARGS ?=
 
 SCENE := runtime/bundled/example_scene.tif
 SHIPPED := build/shipped
-TORCH_FREE_CORE_TESTS := tests/core/tiling tests/core/test_certificate.py tests/core/test_manifest.py tests/core/test_metrics.py
+TORCH_FREE_CORE_TESTS := tests/core/tiling tests/core/test_certificate.py tests/core/test_manifest.py tests/core/test_metrics.py tests/core/test_opening_process.py
 LEAN_SOURCES := pyproject.toml setup.py $(shell find kda_edge runtime -name '*.py') $(wildcard runtime/bundled/*.onnx)
 
 .DEFAULT_GOAL := help

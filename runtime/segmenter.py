@@ -36,7 +36,8 @@ class Segmenter:
     """Finds landslides in images, scenes and video with one model. Prints nothing; logs to `kda_edge.runtime`.
 
     Any number of threads may call one segmenter at once. The engine takes one call at a time, whatever the threads;
-    the work around it is shared by all.
+    the work around it is shared by all. A segmenter is of the process that opened it: in a fork every call raises
+    `UsageError`, and each worker opens its own.
 
     Attributes:
         manifest: what the model says of itself: pixels it takes, tile, threshold, accuracy.
@@ -107,7 +108,8 @@ class Segmenter:
     def close(self) -> None:
         """Let go of the model and what it holds on a device, once the calls that go on in other threads are over.
 
-        The segmenter can't be used afterwards; closing twice is no error.
+        The segmenter can't be used afterwards; closing twice is no error. In a fork of the process that opened it,
+        where it can't be used either, this does nothing.
 
         Raises:
             UsageError: called from inside one of its own calls, such as from a progress callback.
@@ -314,6 +316,7 @@ class Segmenter:
             VideoError: a source that can't be opened; later, one that can't be read, or was not found again.
             EngineError: later: the engine answered no tile of a frame. Of single tiles, `FrameResult` tells.
         """
+        self._engine.require_opening_process()
         options = StreamOptions(drop, every, max_side_px, reconnect_s, seconds, cancel)
 
         def predict_frame(image: NDArray[Any]) -> Prediction:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from kda_edge.errors import ArtifactError, EngineError, ProviderFellBack, UsageError
 from kda_edge.manifest import INPUT_NAME, OUTPUT_NAME, Manifest
+from kda_edge.opening_process import OpeningProcess
 
 from ..hardware.gpu_probe import Device, probe
 from ..hardware.usable_cores import thread_count
@@ -51,13 +52,16 @@ class OnnxRuntimeEngine:
         self.manifest = manifest
         self.provider = provider
         self.max_batch = max_batch
+        self._process = OpeningProcess(self)
 
     def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probability of each tile's pixels.
 
         Raises:
             EngineError: ONNX Runtime refused or failed, or the engine is closed.
+            UsageError: this is a fork of the process that opened the engine.
         """
+        self._process.require("the engine")
         if self._session is None:
             raise EngineError("the engine is closed; open it again")
         try:
@@ -67,8 +71,9 @@ class OnnxRuntimeEngine:
         return np.asarray(probability, np.float32)
 
     def close(self) -> None:
-        """Let go of the model and of what it holds on a device; closing twice is no error."""
-        self._session = None
+        """Let go of the model and of what it holds on a device; closing twice, or in a fork, is no error."""
+        if self._process.is_this:
+            self._session = None
 
 
 def session_options(ort: Any = onnxruntime, *, threads: int = 0, spinning: bool = False) -> Any:

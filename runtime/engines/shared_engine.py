@@ -6,11 +6,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kda_edge.errors import UsageError
+from kda_edge.opening_process import OpeningProcess
 from kda_edge.tiling.tile_answers import Engine
 
 
@@ -26,6 +28,7 @@ class SharedEngine:
         """
         self._engine: Engine | None = engine
         self._close = close
+        self._process = OpeningProcess(self)
         self._one_at_a_time = threading.Lock()
         self._changed = threading.Condition()
         self._users: Counter[int] = Counter()  # uses by thread
@@ -35,8 +38,9 @@ class SharedEngine:
         """Yield the engine, which stays open until the block ends.
 
         Raises:
-            UsageError: it is closed, or about to be.
+            UsageError: it is closed, or about to be, or this is a fork of the process that it was opened in.
         """
+        self.require_opening_process()
         me = threading.get_ident()
         with self._changed:
             if self._engine is None:
@@ -56,12 +60,23 @@ class SharedEngine:
                 self._users += Counter()  # forgets threads that use it no more
                 self._changed.notify_all()
 
+    def require_opening_process(self) -> None:
+        """Raise `UsageError` in a fork of the process that it was opened in, before any lock is asked for."""
+        self._process.require("the segmenter")
+
+    def __reduce__(self) -> NoReturn:
+        raise UsageError("a segmenter can't be sent to another process; open it in each worker with Segmenter.open")
+
     def close(self) -> None:
         """Refuse new uses, wait for those that go on, close the engine. Closing twice is no error.
+
+        In a fork of the process that it was opened in this does nothing: there is nothing there that could be closed.
 
         Raises:
             UsageError: this thread is using it, and would wait for itself.
         """
+        if not self._process.is_this:
+            return
         with self._changed:
             if self._users[threading.get_ident()]:
                 raise UsageError("a segmenter can't be closed from inside its own call; close it when the call is over")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from kda_edge.errors import EngineError
 from kda_edge.manifest import INPUT_NAME, OUTPUT_NAME
+from kda_edge.opening_process import OpeningProcess
 
 from ..engines.remembered import cache_folder
 from ..hardware.cuda import Cuda
@@ -90,6 +91,7 @@ class LoadedEngine:
         into: the stream of copies to the device.
         compute: the stream of the engine.
         out_of: the stream of copies from the device.
+        process: that loaded it, and alone may use the device's memory.
     """
 
     def __init__(self, plan: bytes, library: Library, cuda: Cuda, *, tile_px: int, dla_core: int | None = None) -> None:
@@ -107,6 +109,7 @@ class LoadedEngine:
             OutOfDeviceMemory: its buffers do not fit.
         """
         self._library, self.cuda, self.tile_px = library, cuda, tile_px
+        self.process = OpeningProcess(self)
         self._resources: ExitStack | None = None
         self._timed_marks: TimedMarks | None = None
         self.slots: list[Slot] = []
@@ -140,8 +143,11 @@ class LoadedEngine:
         return self._resources is not None
 
     def close(self) -> None:
-        """Wait for the device, then give back graphs, contexts, memory, engine and streams; twice is no error."""
-        if self._resources is not None:
+        """Wait for the device, then give back graphs, contexts, memory, engine and streams; twice is no error.
+
+        In a fork of the process that loaded it this does nothing.
+        """
+        if self._resources is not None and self.process.is_this:
             resources, self._resources = self._resources, None
             resources.close()
 
@@ -156,7 +162,9 @@ class LoadedEngine:
         return self._timed_marks
 
     def drain(self) -> None:
-        """Wait until nothing is in flight; on a device that is lost nothing is."""
+        """Wait until nothing is in flight; on a device that is lost, and in a fork, nothing is."""
+        if not self.process.is_this:
+            return
         for stream in (self.into, self.compute, self.out_of):
             with suppress(EngineError):
                 self.cuda.drain(stream)

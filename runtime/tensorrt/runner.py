@@ -75,6 +75,7 @@ class TensorRTRunner:
 
         Raises:
             EngineError: the tiles are not what the engine takes, the device failed, or the runner is closed.
+            UsageError: this is a fork of the process that loaded the engine.
         """
         (answer,) = self.map([tiles])
         return answer
@@ -253,6 +254,7 @@ class TensorRTRunner:
             return None
 
     def _require_open(self) -> None:
+        self._loaded.process.require("the engine")
         if not self._loaded.is_open:
             raise EngineError("the engine is closed; open it again")
 
