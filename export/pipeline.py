@@ -20,6 +20,7 @@ from kda_edge.networks.checkpoint import Checkpoint, read_checkpoint, weights_di
 from kda_edge.networks.network import Network
 from kda_edge.runtime.engines.engine_names import best_engine
 from kda_edge.runtime.open_engine import open_engine
+from kda_edge.tiling.certificate_tiles import Tile, generated_tiles
 
 from .artifact_file import bytes_from_graph, require_writable, staged_file
 from .config import ExportConfig
@@ -30,7 +31,6 @@ from .lint.rules import OPSET, require_clean
 from .lower_precision import Log, Lowered, as_it_is, in_half, in_int8
 from .portable import portable_graph
 from .portable_check import require_same_answers
-from .tiles.generated_tiles import Tile, generated_tiles
 from .tiles.imagery_tiles import example_tiles, imagery_tiles
 from .verifying.compared_engines import (
     ToBatchedEngine,

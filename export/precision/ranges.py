@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from kda_edge.errors import ExportError, UsageError
 from kda_edge.manifest import INPUT_NAME
+from kda_edge.tiling.certificate_tiles import Tile
 
 from ..graphs.graph_view import GraphView
-from ..tiles.generated_tiles import Tile
 from .int8 import LEVELS, Ranges, candidates
 
 BINS: Final = 2048

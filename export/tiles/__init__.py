@@ -1,1 +1,1 @@
-"""Pixels to verify and calibrate on: generated, cut from imagery, labelled."""
+"""Pixels of imagery to verify and calibrate on: cut from rasters, drawn by strata, labelled."""

@@ -11,8 +11,8 @@ import onnx
 from kda_edge.certificate import Latency
 from kda_edge.machine import machine_facts
 from kda_edge.runtime.engines.in_turns import ROUNDS, as_used, in_turns, most_tiles
+from kda_edge.tiling.certificate_tiles import Tile
 
-from ..tiles.generated_tiles import Tile
 from .compared_engines import ToBatchedEngine
 
 

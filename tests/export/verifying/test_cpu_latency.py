@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from kda_edge.certificate import Budget, Latency
 from kda_edge.errors import NotFaster
-from kda_edge.export.tiles.generated_tiles import Tile
 from kda_edge.export.verifying.cpu_latency import latency_on_cpu
 from kda_edge.export.verifying.verifier import require_fast
 from kda_edge.runtime.engines.in_turns import ROUNDS, WARM_UP
+from kda_edge.tiling.certificate_tiles import Tile
 
 TILE = Tile("flat", np.zeros((3, 32, 32), np.float32))
 

@@ -76,7 +76,6 @@ def test_the_engines_in_float32_claim_that_neither_batch_nor_threads_matter() ->
     for name in ("cpu", "openvino"):
         assert opened(name).facts.batch_invariant
         assert opened(name).facts.threads is None
-    assert opened("openvino-bf16").facts.threads == 1
 
 
 def test_engines_agree_within_the_certificate(alone: dict[str, NDArray[np.float32]]) -> None:
