@@ -20,6 +20,7 @@ from kda_edge.networks.checkpoint import Checkpoint, read_checkpoint, weights_di
 from kda_edge.networks.network import Network
 from kda_edge.runtime.engines.engine_names import best_engine
 from kda_edge.runtime.opened_engine import open_engine
+from kda_edge.tiling.certificate_tiles import Tile, generated_tiles
 
 from .artifact_file import bytes_from_graph, require_writable, staged_file
 from .config import ExportConfig
@@ -30,9 +31,14 @@ from .lint.rules import OPSET, require_clean
 from .lower_precision import Log, Lowered, as_it_is, in_half, in_int8
 from .portable import portable_graph
 from .portable_check import require_same_answers
-from .tiles.generated_tiles import Tile, generated_tiles
 from .tiles.imagery_tiles import example_tiles, imagery_tiles
-from .verifying.compared_engines import ToEngine, engine_from_graph, engine_from_student, engines_on_cpu
+from .verifying.compared_engines import (
+    ToBatchedEngine,
+    ToEngine,
+    engine_from_graph,
+    engine_from_student,
+    engines_on_cpu,
+)
 from .verifying.cpu_latency import latency_on_cpu
 from .verifying.parity import Reference, measured_parity, worst_tile
 from .verifying.verifier import Verifier, require_fast
@@ -86,7 +92,7 @@ def export_checkpoint(
     *,
     to_graph: Callable[[Network, InputContract, int], ExportedGraph] = onnx_from_student,
     to_engine: ToEngine = engine_from_graph,
-    timed_on: Callable[[], Mapping[str, ToEngine]] = engines_on_cpu,
+    timed_on: Callable[[], Mapping[str, ToBatchedEngine]] = engines_on_cpu,
     log: Log = _log.info,
 ) -> ExportReport:
     """Export a checkpoint, verify the graph, and only then write the artifact.
@@ -189,7 +195,7 @@ def _made(
     verifier: Verifier,
     log: Log,
     *,
-    timed_on: Callable[[], Mapping[str, ToEngine]],
+    timed_on: Callable[[], Mapping[str, ToBatchedEngine]],
 ) -> tuple[Lowered, Lowered | None]:
     """Return the graph in the precision that is asked for, within its budgets, and what falls back for INT8."""
     budget = config.budget.of(config.precision)

@@ -39,13 +39,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from kda_edge.errors import ExportError
-from kda_edge.manifest import InputContract, Manifest
-from kda_edge.runtime.mapping.image_in_memory import OVERLAP_SHARE
-
-from .lint.rules import INPUT_NAME, OUTPUT_NAME
+from kda_edge.manifest import INPUT_NAME, OUTPUT_NAME, InputContract, Manifest
+from kda_edge.tiling.tile_grid import default_overlap_px
 
 CLASSES_NAME: Final = "classes"
-OVERLAP_PERCENT: Final = 100 // OVERLAP_SHARE  # as the runtime does it
 
 
 def portable_graph(model: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
@@ -98,7 +95,7 @@ def _metadata(manifest: Manifest) -> dict[str, str]:
         "class_names": {str(number): name for number, name in enumerate(manifest.classes)},
         "tile_size": manifest.tile_px,
         "tiles_size": manifest.tile_px,
-        "tiles_overlap": OVERLAP_PERCENT,
+        "tiles_overlap": round(100 * default_overlap_px(manifest.tile_px) / manifest.tile_px),  # percent
         "seg_thresh": max(manifest.threshold, 0.5),
         "seg_small_segment": 0,
     }

@@ -12,8 +12,8 @@ import onnxruntime as ort
 from kda_edge.errors import ExportError, ParityError, one_line
 from kda_edge.manifest import Manifest
 from kda_edge.runtime.engines.onnxruntime_engine import session_options
+from kda_edge.tiling.certificate_tiles import Tile
 
-from .tiles.generated_tiles import Tile
 from .verifying.compared_engines import engine_from_graph
 
 # Raw pixels are computed back from shares of their range in float32; the rest is the same graph.

@@ -29,7 +29,7 @@ def require_sha256(name: str, text: str) -> None:
 
 @dataclass(frozen=True)
 class TileParity:
-    """How far the graph's probabilities lie from PyTorch's on one tile.
+    """How far an engine's probabilities lie from a reference's on one tile; in certificates, from PyTorch's.
 
     Attributes:
         tile: what the tile shows, as a name.

@@ -20,6 +20,8 @@ from kda_edge.errors import ManifestError, NewerManifest
 
 SCHEMA_VERSION: Final = 2  # 1 had `parity` in the certificate's place, and FP32 graphs alone
 METADATA_KEY: Final = "kda_edge.manifest"
+INPUT_NAME: Final = "image"  # of the graph: raw pixels (N, 3, T, T)
+OUTPUT_NAME: Final = "probability"  # of the graph: of landslide, (N, 1, T, T), 0..1
 STRIDE_PX: Final = 32  # the encoder's coarsest stride: tile sides are multiples of it
 PRECISIONS: Final = ("fp32", "fp16", "int8")
 TARGETS: Final = ("any", "cpu", "tensorrt")  # engines that a graph was made for

@@ -7,17 +7,19 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kda_edge.errors import UsageError
 from kda_edge.manifest import Manifest
+from kda_edge.tiling.tile_answers import EngineFacts
 
 from .engines.artifact import Artifact, read_artifact
 from .engines.cpu_engines import CpuEngines, open_agreeing, open_fastest
 from .engines.engine_names import ENGINES, GPU_ENGINES, OPENVINO, PROVIDERS, best_engine
+from .engines.model_engine import ModelEngine, Timed
 from .engines.onnxruntime_engine import open_onnxruntime
 from .hardware.usable_cores import thread_count
 
@@ -29,35 +31,21 @@ MEASURED_ON: Final = "x86_64"
 _log = logging.getLogger(__name__)
 
 
-class _Runs(Protocol):
-    """What each engine module offers."""
-
-    def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]: ...
-
-    @property
-    def manifest(self) -> Manifest: ...
-
-    @property
-    def max_batch(self) -> int | None: ...
-
-
 @dataclass(frozen=True)
 class OpenedEngine:
     """A model behind the library that runs it: raw pixels (N, 3, T, T) to landslide probability (N, 1, T, T).
 
     Attributes:
-        runs: what one of the modules `*_engine` has opened.
-        name: one of `ENGINES` but `auto`.
+        runs: the model in its library.
+        facts: what the engine says of itself; its name is one of `ENGINES` but `auto`.
         notes: what a person should know of this model on this engine, a sentence each.
-        graph_sha256: digest of the graph that runs, its file's metadata left out.
-        threads: that an engine on the CPU was told to use; 0: its own choice.
+        timed: answers as a call does, and tells what copying and computing took; None: it can't tell.
     """
 
-    runs: _Runs
-    name: str
+    runs: ModelEngine
+    facts: EngineFacts
     notes: tuple[str, ...] = ()
-    graph_sha256: str = ""
-    threads: int = 0
+    timed: Timed | None = None
 
     @property
     def manifest(self) -> Manifest:
@@ -65,26 +53,9 @@ class OpenedEngine:
         return self.runs.manifest
 
     @property
-    def max_batch(self) -> int | None:
-        """Most tiles a call that bring anything; None: any number. More are no error where the graph takes them."""
-        return self.runs.max_batch
-
-    @property
-    def batch_invariant(self) -> bool:
-        """Whether a tile's answer has the same bytes whatever tiles are in its batch, as far as that was measured.
-
-        Where it is False a map may depend on the batch, by one step of 1/254 at most; batches of one tile help.
-        """
-        return self.name in OPENVINO or self._is_measured
-
-    @property
-    def thread_invariant(self) -> bool:
-        """Whether a tile's answer has the same bytes on any number of threads, as far as that was measured."""
-        return self.name in GPU_ENGINES or self._is_measured
-
-    @property
-    def _is_measured(self) -> bool:
-        return self.name in INVARIANT and platform.machine() == MEASURED_ON
+    def name(self) -> str:
+        """What runs the model, one of `ENGINES` but `auto`."""
+        return self.facts.name
 
     def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probability of each tile's pixels.
@@ -96,9 +67,7 @@ class OpenedEngine:
 
     def close(self) -> None:
         """Free what the engine holds on its device; it can't be used afterwards."""
-        close = getattr(self.runs, "close", None)
-        if close is not None:
-            close()
+        self.runs.close()
 
     def __enter__(self) -> OpenedEngine:
         return self
@@ -141,13 +110,14 @@ def open_engine(
         raise UsageError(f"there is no engine {engine!r}; give one of {', '.join(ENGINES)}")
     artifact = read_artifact(model, allow_unverified=allow_unverified)
     chosen = best_engine() if engine == "auto" else engine
-    runs: _Runs
+    runs: ModelEngine
     more: tuple[str, ...] = ()
+    timed: Timed | None = None
     if chosen == "tensorrt":
         from .tensorrt.tensorrt_engine import open_tensorrt
 
         built = open_tensorrt(artifact.path, artifact.manifest, artifact.graph_sha256)
-        runs, more = built, built.notes
+        runs, more, timed = built, built.notes, built.timed
     elif chosen in OPENVINO:
         runs, more = open_agreeing(artifact, chosen, threads=threads, around=on_cpu)
     elif engine == "auto":
@@ -158,7 +128,34 @@ def open_engine(
     _log.info("%s: runs on %s", artifact.path, chosen)
     for note in notes:
         _log.info("%s: %s", artifact.path, note)
-    return OpenedEngine(runs, chosen, notes, _graph_that_runs(artifact, runs.manifest), thread_count(threads))
+    graph_sha256 = _graph_that_runs(artifact, runs.manifest)
+    facts = facts_of(chosen, runs.max_batch, graph_sha256, thread_count(threads))
+    return OpenedEngine(runs, facts, notes, timed)
+
+
+def facts_of(
+    name: str, max_batch: int | None, graph_sha256: str, threads: int, *, machine: str | None = None
+) -> EngineFacts:
+    """Return what an engine may say of itself, as far as it was measured.
+
+    Where its answers depend on the batch a map may do so too, by one step of 1/254 at most; batches of one tile help.
+
+    Args:
+        name: one of `ENGINES` but `auto`.
+        max_batch: of the model in the engine's library.
+        graph_sha256: digest of the graph that runs.
+        threads: that an engine on the CPU was told to use; 0: its own choice.
+        machine: kind of processor, such as `x86_64`; None asks the machine.
+    """
+    machine = platform.machine() if machine is None else machine
+    is_measured = name in INVARIANT and machine == MEASURED_ON
+    return EngineFacts(
+        name=name,
+        graph_sha256=graph_sha256,
+        max_batch=max_batch,
+        batch_invariant=name in OPENVINO or is_measured,
+        threads=None if name in GPU_ENGINES or is_measured else threads,
+    )
 
 
 def _graph_that_runs(artifact: Artifact, manifest: Manifest) -> str:

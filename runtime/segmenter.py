@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kda_edge.manifest import Manifest
 from kda_edge.tiling.predict import Progress
-from kda_edge.tiling.tile_answers import Engine
+from kda_edge.tiling.tile_answers import Engine, EngineFacts
 
 from .engines.shared_engine import SharedEngine
 from .mapping.image_in_memory import predict_image, require_whole
@@ -27,31 +27,40 @@ from .streams.frame_reader import StreamOptions
 from .streams.frame_stream import FrameStream
 from .streams.open_frames import Frames, open_frames
 
+UNKNOWN: Final = EngineFacts()  # of an engine that says nothing of itself
+
 
 class Segmenter:
     """Finds landslides in images, scenes and video with one model. Prints nothing; logs to `kda_edge.runtime`.
 
     Any number of threads may call it at once. The engine takes one call at a time; the work around it is shared by all.
+    A segmenter is of the process that opened it: in a fork every call raises `UsageError`; open one in each worker.
 
     Attributes:
         manifest: what the model says of itself: pixels it takes, tile, threshold, accuracy.
         notes: what a person should know of the model on this engine, a sentence each.
     """
 
-    def __init__(self, engine: Engine, manifest: Manifest, notes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        manifest: Manifest,
+        facts: EngineFacts = UNKNOWN,
+        notes: tuple[str, ...] = (),
+        *,
+        close: Callable[[], None] | None = None,
+    ) -> None:
         """Use an engine of one's own; `open` is the usual way in.
 
         Args:
             engine: raw pixels (N, 3, T, T) to landslide probability (N, 1, T, T), T the manifest's tile_px.
             manifest: of the model behind the engine.
+            facts: what the engine says of itself: its name, the tiles a call that suit it, what its bytes depend on.
             notes: about the model on this engine, a sentence each; every scene's result carries them.
+            close: ends the engine, called once by `Segmenter.close`; None: whoever made the engine ends it.
         """
-        self._engine = SharedEngine(engine)
-        self._engine_name = str(getattr(engine, "name", "custom"))
-        self._graph_sha256 = str(getattr(engine, "graph_sha256", ""))
-        self._best_batch = int(getattr(engine, "max_batch", None) or 1)
-        self._batch_invariant = bool(getattr(engine, "batch_invariant", True))
-        self._threads = None if getattr(engine, "thread_invariant", True) else int(getattr(engine, "threads", 0))
+        self._engine = SharedEngine(engine, close)
+        self._facts = facts
         self.manifest = manifest
         self.notes = notes
 
@@ -76,7 +85,7 @@ class Segmenter:
             DeviceError: the engine can't run on this device.
         """
         opened = open_engine(model, engine=engine, allow_unverified=allow_unverified, threads=threads)
-        return cls(opened, opened.manifest, opened.notes)
+        return cls(opened, opened.manifest, opened.facts, opened.notes, close=opened.close)
 
     def __enter__(self) -> Segmenter:
         return self
@@ -87,7 +96,8 @@ class Segmenter:
     def close(self) -> None:
         """Let go of the model and what it holds on a device, once the calls that go on in other threads are over.
 
-        The segmenter can't be used afterwards; closing twice is no error.
+        The segmenter can't be used afterwards; closing twice is no error. In a fork of the process that opened it,
+        where it can't be used either, this does nothing.
 
         Raises:
             UsageError: called from inside one of its own calls, such as from a progress callback.
@@ -97,7 +107,7 @@ class Segmenter:
     @property
     def engine_name(self) -> str:
         """What runs the model, such as `cpu` or `tensorrt`; where `auto` was asked for, what it took."""
-        return self._engine_name
+        return self._facts.name
 
     def warm_up(self) -> float:
         """Run the model once, so that the first image does not pay for what engines put off; return the seconds.
@@ -126,7 +136,7 @@ class Segmenter:
         """
         with self._engine.used() as engine:
             prediction = predict_image(
-                image, engine, self.manifest, valid=valid, overlap_px=overlap_px, batch=self._best_batch
+                image, engine, self.manifest, valid=valid, overlap_px=overlap_px, batch=self._facts.batch
             )
         return require_whole(prediction)
 
@@ -225,11 +235,12 @@ class Segmenter:
             VideoError: a source that can't be opened; later, one that can't be read, or was not found again.
             EngineError: later: the engine answered no tile of a frame. Of single tiles, `FrameResult` tells.
         """
+        self._engine.require_opening_process()
         options = StreamOptions(drop, every, max_side_px, reconnect_s, seconds, cancel)
 
         def predict_frame(image: NDArray[Any]) -> Prediction:
             with self._engine.used() as engine:
-                return predict_image(image, engine, self.manifest, overlap_px=overlap_px, batch=self._best_batch)
+                return predict_image(image, engine, self.manifest, overlap_px=overlap_px, batch=self._facts.batch)
 
         return FrameStream(open_frames(frames, self.manifest.input.bands, drop=drop), predict_frame, options)
 
@@ -237,13 +248,4 @@ class Segmenter:
     def _model(self) -> Iterator[Model]:
         """Yield the model on its engine, held open."""
         with self._engine.used() as engine:
-            yield Model(
-                engine,
-                self.manifest,
-                self._engine_name,
-                self._graph_sha256,
-                self.notes,
-                self._best_batch,
-                self._batch_invariant,
-                self._threads,
-            )
+            yield Model(engine, self.manifest, self._facts, self.notes)

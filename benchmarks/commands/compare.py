@@ -29,6 +29,7 @@ from kda_edge.runtime.engines.engine_names import ENGINES
 from kda_edge.runtime.geo.gdal import gdal_session
 from kda_edge.runtime.hardware.usable_cores import usable_cores
 from kda_edge.runtime.scenes.scene import open_scene
+from kda_edge.tiling.tile_grid import default_overlap_px
 
 from ..contest.contest_result import comparison_result, comparison_table
 from ..contest.contestant_process import ContestProcess, MeasuredLap, opened_contest
@@ -42,7 +43,6 @@ from ..reporting.text_tables import add_json_option, publish, require_json_path
 
 ROUNDS: Final = 6  # the fewest that bound a median at 95 %
 ROUNDING_ENGINES: Final = ("openvino-bf16",)  # compute a float32 graph in another precision
-OVERLAP_SHARE: Final = 4  # of a tile, as kda-infer's default
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +74,8 @@ def run(options: argparse.Namespace) -> int:
     require_json_path(options.json)
     if options.rounds < 1:
         raise UsageError("--rounds must be 1 or more")
+    if options.batch is not None and options.batch < 1:
+        raise UsageError("--batch must be 1 or more")
     artifacts = list(options.artifacts) or [None]
     if options.scene is None:
         from ..contest.tiles_in_turns import compare_tiles
@@ -150,7 +152,7 @@ def contest_tasks(artifacts: Sequence[Path | None], options: argparse.Namespace)
             options.allow_unverified,
         )
         manifest = bare.model().manifest
-        overlap_px = manifest.tile_px // OVERLAP_SHARE if options.overlap is None else options.overlap
+        overlap_px = default_overlap_px(manifest.tile_px) if options.overlap is None else options.overlap
         with gdal_session(), open_scene(options.scene, manifest.input) as scene:
             bands = scene.bands
         task = MappingTask(**{**vars(bare), "bands": bands, "overlap_px": overlap_px})

@@ -20,6 +20,7 @@ from kda_edge.errors import UsageError
 from kda_edge.manifest import Manifest
 from kda_edge.runtime.engines.artifact import read_artifact
 from kda_edge.runtime.engines.engine_names import ENGINES, GPU_ENGINES
+from kda_edge.runtime.engines.model_engine import Timed
 from kda_edge.runtime.opened_engine import OpenedEngine, open_engine
 from kda_edge.tiling.tile_answers import Engine
 
@@ -121,10 +122,16 @@ def latency(config: LatencyConfig, *, open_model: Callable[..., OpenedEngine] = 
     artifact = read_artifact(config.model, allow_unverified=config.allow_unverified)
     with open_model(config.model, engine=config.engine, allow_unverified=config.allow_unverified) as engine:
         require_tile(config.tile_px, engine.manifest)
-        runs = engine.runs if hasattr(engine.runs, "timed") else engine
         before = conditions(engine.name)
         on_gpu = engine.name in GPU_ENGINES
-        measured_by_batch = measure_batches(runs, engine.manifest, config, device=device_memory if on_gpu else None)
+        measured_by_batch = measure_batches(
+            engine,
+            engine.manifest,
+            config,
+            max_batch=engine.facts.max_batch,
+            timed=engine.timed,
+            device=device_memory if on_gpu else None,
+        )
         figures, series, notes = figures_of(measured_by_batch, engine.manifest.tile_px, engine.name)
         return Result(
             benchmark="latency",
@@ -133,7 +140,7 @@ def latency(config: LatencyConfig, *, open_model: Callable[..., OpenedEngine] = 
             models=[model_facts(artifact)],
             conditions={"before": before, "after": conditions(engine.name)},
             series=series,
-            notes=[*engine.notes, *split_notes(engine.max_batch, config.batches), *notes],
+            notes=[*engine.notes, *split_notes(engine.facts.max_batch, config.batches), *notes],
             steady=all(batch.timing.is_steady for batch in measured_by_batch.values()),
         )
 
@@ -160,6 +167,8 @@ def measure_batches(
     manifest: Manifest,
     config: LatencyConfig,
     *,
+    max_batch: int | None = None,
+    timed: Timed | None = None,
     device: Callable[[], tuple[str, float] | None] | None = None,
     clock: Clock = time.perf_counter,
 ) -> dict[int, BatchRun]:
@@ -169,12 +178,17 @@ def measure_batches(
         engine: that is called.
         manifest: of its model.
         config: which batches, and for how long.
+        max_batch: most tiles that the engine computes at once; None: any number.
+        timed: the engine's call that tells what copies and computing took; not asked about a batch that the engine
+            splits, since the parts of that overlap. None: it tells nothing.
         device: tells the memory on the device, as `device_memory`; None: the engine uses none.
         clock: in seconds.
     """
     found = {}
     for batch in config.batches:
-        call = call_of(engine, example_images(manifest, batch), manifest.tile_px, clock=clock)
+        is_split = max_batch is not None and batch > max_batch
+        images = example_images(manifest, batch)
+        call = call_of(engine, images, manifest.tile_px, timed=None if is_split else timed, clock=clock)
         told = reset_peak()
         timing = measured(call, config.plan, clock=clock)
         found[batch] = BatchRun(timing, peak_rss_mb() if told else None, None if device is None else device())

@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
     profile = None if options.device is None else read_profile(options.device)
     plan = TimingPlan(min_calls=30, warm_up_limit_s=options.limit / 3, limit_s=options.limit)
     with open_engine(options.model, engine=options.engine, allow_unverified=options.allow_unverified) as engine:
-        batch = engine.max_batch or 1  # as in a scene
+        batch = engine.facts.batch  # as in a scene
         timing = timed(engine, batch, plan)
         on_cpu = engine.name not in GPU_ENGINES
         peaks = measured_peaks(int(machine()["cores"])) if on_cpu else None

@@ -26,6 +26,7 @@ from kda_edge.runtime.geo.gdal import gdal_session
 from kda_edge.runtime.geo.ground_sampling import ground_sampling_m
 from kda_edge.runtime.opened_engine import open_engine
 from kda_edge.runtime.scenes.scene import open_scene
+from kda_edge.tiling.tile_grid import default_overlap_px
 
 from ..measuring.busy_engine import BusyEngine
 from ..measuring.measured_scenes import warm_up_scene
@@ -123,13 +124,15 @@ def measure_scene(options: argparse.Namespace) -> Result:
     opened = open_engine(options.model, engine=options.engine, allow_unverified=options.allow_unverified)
     engine = BusyEngine(opened)
     notes = list(opened.notes)
+    overlap_px = default_overlap_px(opened.manifest.tile_px) if options.overlap is None else options.overlap
     with (
-        Segmenter(engine, opened.manifest, opened.notes) as segmenter,
+        Segmenter(engine, opened.manifest, opened.facts, opened.notes, close=opened.close) as segmenter,
         tempfile.TemporaryDirectory(prefix="kda-bench-") as folder,
     ):
         with gdal_session(), open_scene(options.scene, opened.manifest.input) as scene:
             known_m = ground_sampling_m(scene.crs, scene.transform, scene.height_px, scene.width_px)
-            ground = Ground(scene.height_px, scene.width_px, options.gsd or known_m, scene.bands)
+            gsd_m = known_m if options.gsd is None else options.gsd
+            ground = Ground(scene.height_px, scene.width_px, gsd_m, scene.bands)
         warm_up = warm_up_scene(opened.manifest, ground.bands, Path(folder) / "warm_up.tif")
         segmenter.predict_scene(warm_up, folder, SceneOptions(bands=ground.bands))
         loaded_mb, peaks_reset = rss_mb(), reset_peak()
@@ -160,7 +163,7 @@ def measure_scene(options: argparse.Namespace) -> Result:
             "gsd_m": ground.gsd_m,
             "engine": options.engine,
             "engine_used": opened.name,
-            "overlap_px": options.overlap or opened.manifest.tile_px // 4,
+            "overlap_px": overlap_px,
             "repeats": options.repeats,
         },
         figures=figures,

@@ -20,9 +20,9 @@ import numpy as np
 from kda_edge.errors import UsageError
 from kda_edge.manifest import Manifest
 from kda_edge.runtime.engines.artifact import read_artifact
-from kda_edge.runtime.mapping.image_in_memory import OVERLAP_SHARE
 from kda_edge.runtime.opened_engine import open_engine
 from kda_edge.tiling.tile_answers import Engine
+from kda_edge.tiling.tile_grid import default_overlap_px
 
 from ..measuring.percentiles import percentiles_of
 from ..measuring.timed_work import call_of, example_images
@@ -181,7 +181,7 @@ def drift_of(windows: list[Window]) -> Drift:
 
 def map_px(tiles: int, tile_px: int) -> float:
     """Return the pixels of map that so many tiles make in the middle of a scene, where they overlap as by default."""
-    return float(tiles * (tile_px - tile_px // OVERLAP_SHARE) ** 2)
+    return float(tiles * (tile_px - default_overlap_px(tile_px)) ** 2)
 
 
 def figures_of(windows: list[Window], drift: Drift, engine: str, batch: int) -> list[Figure]:

@@ -8,15 +8,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from kda_edge.manifest import Manifest
 from kda_edge.runtime.engines.artifact import read_artifact
+from kda_edge.tiling.tile_grid import default_overlap_px
 
 from ..reporting.result import Result, read_result
 from .pareto import Setting
-
-OVERLAP_SHARE: Final = 4  # of a tile, kda-infer's default
 
 # Runs a command and returns its exit code and what it said on stderr.
 Command: TypeAlias = Callable[[Sequence[str]], tuple[int, str]]
@@ -94,7 +93,7 @@ def settings_from(result: Result, artifact: str, manifest: Manifest) -> list[Set
     figures = {(figure.name, figure.of.get("batch")): figure.value for figure in result.figures}
     batches = [figure.of["batch"] for figure in result.figures if figure.name == "latency.p50"]
     labelled = None if manifest.certificate is None else manifest.certificate.labelled
-    map_px = (manifest.tile_px - manifest.tile_px // OVERLAP_SHARE) ** 2
+    map_px = (manifest.tile_px - default_overlap_px(manifest.tile_px)) ** 2
     return [
         Setting(
             artifact=artifact,

@@ -39,7 +39,7 @@ def compare_tiles(artifacts: Sequence[Path | None], options: argparse.Namespace)
             stack.enter_context(open_engine(path, engine=options.engine, allow_unverified=options.allow_unverified))
             for path in artifacts
         ]
-        batch = options.batch or 1
+        batch = 1 if options.batch is None else options.batch
         calls = {name: _call(engine, batch) for name, engine in zip(names, engines, strict=True)}
         rounds = interleaved(calls, rounds=options.rounds * CALLS_A_ROUND)
         mpx = {name: batch * e.manifest.tile_px**2 / 1e6 for name, e in zip(names, engines, strict=True)}

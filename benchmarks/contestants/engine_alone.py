@@ -39,7 +39,7 @@ class EngineAlone:
         self._engine = open_engine(task.artifact, engine=task.engine, allow_unverified=task.allow_unverified)
         self._manifest = self._engine.manifest
         self._batch, why = chosen_batch(self._engine, self._manifest.tile_px, task.batch)
-        least = self._engine.max_batch or 1
+        least = self._engine.facts.batch
         if self._batch < least:  # the floor under kda-infer is the engine with no fewer tiles than kda-infer gives it
             self._batch, why = least, "as kda-infer"
         self.settings: Settings = {

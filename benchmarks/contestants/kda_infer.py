@@ -28,7 +28,7 @@ class Ours:
         """
         opened = open_engine(task.artifact, engine=task.engine, allow_unverified=task.allow_unverified)
         self._task, self._engine = task, BusyEngine(opened)
-        self._segmenter = Segmenter(self._engine, opened.manifest, opened.notes)
+        self._segmenter = Segmenter(self._engine, opened.manifest, opened.facts, opened.notes, close=opened.close)
         self.settings: Settings = {
             "engine": opened.name,
             "threads": "as kda-infer chooses",

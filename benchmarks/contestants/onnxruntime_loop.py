@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from kda_edge.runtime.engines.graph_ports import INPUT, OUTPUT
+from kda_edge.manifest import INPUT_NAME, OUTPUT_NAME
 
 from .task import MappingTask
 from .tile_loop import LoopPeer
@@ -20,7 +20,7 @@ def open_ort_loop(task: MappingTask) -> LoopPeer:
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def answer(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        (probability,) = session.run([OUTPUT], {INPUT: tiles})
+        (probability,) = session.run([OUTPUT_NAME], {INPUT_NAME: tiles})
         return np.asarray(probability, np.float32)
 
     engine = f"ONNX Runtime {onnxruntime.__version__}, CPUExecutionProvider, default session"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,10 +36,6 @@ class BusyEngine:
         finally:
             self.spans_s.append((start, self._clock()))
             self.tiles += len(tiles)
-
-    def __getattr__(self, name: str) -> Any:
-        """Whatever else the engine inside has, such as its name."""
-        return getattr(self._engine, name)
 
     @property
     def busy_s(self) -> float:

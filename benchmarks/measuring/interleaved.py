@@ -10,6 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from kda_edge.runtime.engines.in_turns import times_in_turns
+
 from .percentiles import CONFIDENCE, RESAMPLES, Interval, Percentiles, drawn_indices, percentiles_of
 
 WARM_UP_ROUNDS: Final = 5
@@ -67,23 +69,7 @@ def interleaved(
     clock: Callable[[], float] = time.perf_counter,
     progress: Callable[[int, int], None] | None = None,
 ) -> Rounds:
-    """Call every contender once a round, always in the same order, and return what each call took.
-
-    Args:
-        contenders: by name; each call does the whole work once and waits until it is done.
-        rounds: that count, 1 or more.
-        warm_up: rounds before them that do not.
-        clock: in seconds.
-        progress: called after each round with rounds done and rounds in all, warm-up included.
-    """
-    times_ms = np.empty((rounds, len(contenders)))
-    for done in range(warm_up + rounds):
-        for column, call in enumerate(contenders.values()):
-            start = clock()
-            call()
-            elapsed_ms = (clock() - start) * 1e3
-            if done >= warm_up:
-                times_ms[done - warm_up, column] = elapsed_ms
-        if progress is not None:
-            progress(done + 1, warm_up + rounds)
+    """Call every contender once a round, see `times_in_turns`, and return what each call took, by name."""
+    calls = list(contenders.values())
+    times_ms = times_in_turns(calls, rounds=rounds, warm_up=warm_up, clock=clock, progress=progress)
     return Rounds(tuple(contenders), times_ms)

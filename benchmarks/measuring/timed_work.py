@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kda_edge.manifest import Manifest
+from kda_edge.runtime.engines.model_engine import Timed
 from kda_edge.tiling.fill_nodata import fill_nodata, pad_to_tile
 from kda_edge.tiling.tile_answers import Engine
-
-
-class TellsPhases(Protocol):
-    """An engine that can say what its copies and its computing took."""
-
-    def timed(self, tiles: NDArray[np.float32]) -> tuple[NDArray[np.float32], Mapping[str, float]]:
-        """Return the answer, and ms of `copy_in`, `compute` and `copy_out`, each waited for."""
-        ...
 
 
 def example_images(manifest: Manifest, batch: int, *, seed: int = 0) -> list[NDArray[Any]]:
@@ -41,16 +34,24 @@ def prepared(images: list[NDArray[Any]], tile_px: int) -> NDArray[np.float32]:
 
 
 def call_of(
-    engine: Engine, images: list[NDArray[Any]], tile_px: int, *, clock: Callable[[], float] = time.perf_counter
+    engine: Engine,
+    images: list[NDArray[Any]],
+    tile_px: int,
+    *,
+    timed: Timed | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Callable[[], Mapping[str, float]]:
     """Return one unit of work, from raw pixels to probability on the host, that tells its phases in ms.
 
-    `prepare` makes the tensor; `engine` is the call, copies to a device and back included. An engine that tells its
-    own phases (`TellsPhases`) has `copy_in`, `compute` and `copy_out` instead of `engine`; not so where it would split
-    the batch, since the parts of a call overlap.
+    `prepare` makes the tensor; `engine` is the call, copies to a device and back included.
+
+    Args:
+        engine: that is called.
+        images: raw, (T, T, 3) each.
+        tile_px: side of the model's tile.
+        timed: the engine's call where it tells its own phases; they stand in the place of `engine`.
+        clock: in seconds.
     """
-    most = getattr(engine, "max_batch", None)
-    timed = getattr(engine, "timed", None) if most is None or len(images) <= most else None
 
     def work() -> Mapping[str, float]:
         start = clock()

@@ -82,7 +82,7 @@ def exported(name: str, options: argparse.Namespace) -> dict[str, Any]:
     artifact = options.out / f"{name.replace(' ', '_')}.onnx"
     command = [sys.executable, "-m", "kda_edge.export", "--ckpt", str(options.ckpt), "-o", str(artifact), "--json"]
     command += ROWS[name]
-    if options.tile_px:
+    if options.tile_px is not None:
         command += ["--tile", str(options.tile_px)]
     if not options.no_labels:
         command += ["--eval", str(labelled)]

@@ -32,10 +32,10 @@ from torch import Tensor, nn
 
 import kda_edge
 from kda_edge.errors import ExportError, UnsupportedSize, one_line
-from kda_edge.manifest import STRIDE_PX, InputContract
+from kda_edge.manifest import INPUT_NAME, OUTPUT_NAME, STRIDE_PX, InputContract
 from kda_edge.networks.network import Network
 
-from ..lint.rules import INPUT_NAME, OPSET, OUTPUT_NAME
+from ..lint.rules import OPSET
 from .gelu import with_known_gelu
 
 SCOPES_KEY: Final = "pkg.torch.onnx.name_scopes"  # where the exporter writes which module a node comes from

@@ -20,14 +20,13 @@ import onnx
 from numpy.typing import NDArray
 
 from kda_edge.errors import ExportError
+from kda_edge.manifest import INPUT_NAME, OUTPUT_NAME
 
 from .facts import TENSORRT, Facts, Rule, called, settings_of
 from .precision_rules import PRECISION_RULES
 
 OPSET: Final = 19
 IR_VERSION_MAX: Final = 10
-INPUT_NAME: Final = "image"
-OUTPUT_NAME: Final = "probability"
 # By mode of a Resize: the coordinates that PyTorch means by it, between pixel centres where it mixes pixels. In a graph
 # for one tile size the two half-pixel forms differ in nothing but a result of one pixel.
 RESIZE_COORDINATES: Final = {b"linear": (b"half_pixel", b"pytorch_half_pixel"), b"nearest": (b"asymmetric",)}

@@ -21,10 +21,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from kda_edge.errors import ExportError, UsageError, one_line
+from kda_edge.manifest import INPUT_NAME
+from kda_edge.tiling.certificate_tiles import Tile
 
 from ..graphs.graph_view import GraphView
-from ..lint.rules import INPUT_NAME
-from ..tiles.generated_tiles import Tile
 from .int8 import LEVELS, Ranges, candidates
 
 BINS: Final = 2048

@@ -1,1 +1,1 @@
-"""Tiles to verify and calibrate on: generated, cut from imagery, labelled."""
+"""Pixels of imagery to verify and calibrate on: cut from rasters, drawn by strata, labelled."""

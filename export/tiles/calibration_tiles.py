@@ -27,10 +27,10 @@ import numpy as np
 from kda_edge.certificate import STRATA
 from kda_edge.errors import SceneError
 from kda_edge.manifest import InputContract
+from kda_edge.tiling.certificate_tiles import Tile
 from kda_edge.tiling.tile_answers import Engine
 
 from ..config import CALIBRATION_TILES_MIN
-from .generated_tiles import Tile
 from .imagery_tiles import corners_of, rasters_of, tile_at
 
 # Of each tile asked for: so many candidates does the student answer for, and so many windows are read to find them

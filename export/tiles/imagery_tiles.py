@@ -16,10 +16,9 @@ from kda_edge.manifest import InputContract
 from kda_edge.runtime.geo.gdal import gdal_session
 from kda_edge.runtime.mapping.value_range import ValueMap
 from kda_edge.runtime.scenes.scene import Scene, open_scene
+from kda_edge.tiling.certificate_tiles import Tile
 from kda_edge.tiling.fill_nodata import fill_nodata, pad_to_tile
 from kda_edge.tiling.tile_grid import TileGrid
-
-from .generated_tiles import Tile
 
 TILES_MAX: Final = 8  # of one --tiles path: as many again as are generated, so that verifying stays about as long
 EXAMPLE_TILES_MAX: Final = 2

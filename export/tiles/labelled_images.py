@@ -15,13 +15,12 @@ from kda_edge.errors import EngineError, SceneError
 from kda_edge.manifest import InputContract
 from kda_edge.metrics import ConfusionCounts
 from kda_edge.runtime.geo.gdal import GDAL_ERRORS, gdal_session, one_line, open_raster
-from kda_edge.runtime.mapping.image_in_memory import OVERLAP_SHARE
 from kda_edge.runtime.mapping.value_range import with_values_mapped
 from kda_edge.runtime.scenes.scene import open_scene
 from kda_edge.tiling.pixels import ArraySource
 from kda_edge.tiling.predict import predict
 from kda_edge.tiling.tile_answers import Engine
-from kda_edge.tiling.tile_grid import TileGrid
+from kda_edge.tiling.tile_grid import TileGrid, default_overlap_px
 
 from .imagery_tiles import RASTER_SUFFIXES, read_undamaged
 
@@ -141,7 +140,7 @@ def digests_of(images: Sequence[LabelledImage], contract: InputContract) -> Iter
 
 def _probability(pixels: Pixels, engine: Engine, tile_px: int) -> NDArray[np.float32]:
     height_px, width_px = pixels.valid.shape
-    grid = TileGrid(height_px, width_px, tile_px, tile_px // OVERLAP_SHARE)
+    grid = TileGrid(height_px, width_px, tile_px, default_overlap_px(tile_px))
     bands = list(predict(ArraySource(pixels.image, pixels.valid), grid, engine))
     failures = [failure for band in bands for failure in band.failures]
     if failures:

@@ -13,20 +13,39 @@ import torch
 from numpy.typing import NDArray
 
 from kda_edge.errors import DeviceError, ExportError, MissingDependency, one_line
-from kda_edge.manifest import InputContract
+from kda_edge.manifest import INPUT_NAME, OUTPUT_NAME, InputContract
 from kda_edge.networks.network import Network
+from kda_edge.runtime.engines.model_engine import BatchedEngine
 from kda_edge.runtime.engines.onnxruntime_engine import session_options
 from kda_edge.runtime.engines.openvino_engine import cpu_settings, load_openvino, reason_of
 from kda_edge.runtime.engines.openvino_requests import Requests
 from kda_edge.tiling.tile_answers import Engine
 
 from ..graphs.to_onnx import raw_pixel_student
-from ..lint.rules import INPUT_NAME, OUTPUT_NAME
 
 ToEngine: TypeAlias = Callable[[onnx.ModelProto], Engine]
+ToBatchedEngine: TypeAlias = Callable[[onnx.ModelProto], BatchedEngine]
 
 
-def engine_from_graph(graph: onnx.ModelProto) -> Engine:
+class GraphInMemory:
+    """A graph without a manifest in ONNX Runtime: raw pixels (N, 3, T, T) to landslide probability (N, 1, T, T).
+
+    Attributes:
+        max_batch: None: any number of tiles is taken.
+    """
+
+    max_batch: int | None = None
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._session = session
+
+    def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the probability of each tile's pixels."""
+        (answer,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: tiles})
+        return np.asarray(answer, np.float32)
+
+
+def engine_from_graph(graph: onnx.ModelProto) -> GraphInMemory:
     """Return an engine for a graph without a manifest, set up as the runtime sets up ONNX Runtime.
 
     The runtime itself refuses a file that was never verified, so it can't be asked before; it is asked afterwards.
@@ -38,15 +57,10 @@ def engine_from_graph(graph: onnx.ModelProto) -> Engine:
         session = ort.InferenceSession(graph.SerializeToString(), session_options(), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own classes share no public base
         raise ExportError(f"ONNX Runtime {ort.__version__} refuses the graph: {one_line(error)}") from error
-
-    def probability(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        (answer,) = session.run([OUTPUT_NAME], {INPUT_NAME: tiles})
-        return np.asarray(answer, np.float32)
-
-    return probability
+    return GraphInMemory(session)
 
 
-def openvino_engine_from_graph(graph: onnx.ModelProto) -> Engine:
+def openvino_engine_from_graph(graph: onnx.ModelProto) -> Requests:
     """Return an engine for a graph without a manifest, set up as the runtime sets up OpenVINO.
 
     Raises:
@@ -65,9 +79,9 @@ def openvino_engine_from_graph(graph: onnx.ModelProto) -> Engine:
         raise ExportError(f"OpenVINO {ov.__version__} refuses the graph: {reason_of(error)}") from error
 
 
-def engines_on_cpu() -> dict[str, ToEngine]:
+def engines_on_cpu() -> dict[str, ToBatchedEngine]:
     """Return what `kda-infer` may run a graph with on a CPU like this one, by name and version."""
-    found: dict[str, ToEngine] = {f"ONNX Runtime {ort.__version__}, CPU": engine_from_graph}
+    found: dict[str, ToBatchedEngine] = {f"ONNX Runtime {ort.__version__}, CPU": engine_from_graph}
     with suppress(MissingDependency, DeviceError):
         found[f"OpenVINO {load_openvino().__version__}, CPU"] = openvino_engine_from_graph
     return found

@@ -11,9 +11,9 @@ import onnx
 from kda_edge.certificate import Latency
 from kda_edge.machine import machine_facts
 from kda_edge.runtime.engines.in_turns import ROUNDS, as_used, in_turns, most_tiles
+from kda_edge.tiling.certificate_tiles import Tile
 
-from ..tiles.generated_tiles import Tile
-from .compared_engines import ToEngine
+from .compared_engines import ToBatchedEngine
 
 
 def latency_on_cpu(
@@ -23,7 +23,7 @@ def latency_on_cpu(
     tile: Tile,
     *,
     log: Callable[[str], None],
-    engines: Mapping[str, ToEngine],
+    engines: Mapping[str, ToBatchedEngine],
     clock: Callable[[], float] = time.perf_counter,
 ) -> Latency:
     """Return the medians of both graphs, a tile, in turns, each on the engine that is the fastest for it.

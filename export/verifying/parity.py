@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from kda_edge.certificate import TileParity
 from kda_edge.errors import ParityError
+from kda_edge.tiling.certificate_tiles import Tile
 from kda_edge.tiling.tile_answers import RANGE_SLACK, Engine
-
-from ..tiles.generated_tiles import Tile
 
 # Figures are stated in these steps, rounded to the unflattering side: below, they would tell how many threads ran.
 STEPS_PER_UNIT: Final = 1_000_000

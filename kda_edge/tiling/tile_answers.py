@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kda_edge.errors import one_line
+from kda_edge.errors import UsageError, one_line
 
 # Rounding may carry a sigmoid or a sum of exponentials this far past 0 or 1; more is a broken engine. Unmeasured.
 RANGE_SLACK: Final = 1e-4
@@ -17,6 +19,49 @@ REASON_CHARS: Final = 500  # of a failure: enough for errors of our own, which e
 # Raw pixels (N, C, T, T) to landslide probability (N, 1, T, T), 0..1.
 Engine: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 Answer: TypeAlias = NDArray[np.float32] | str  # probability (T, T), 0..1, or why there is none
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What an engine says of itself beside its answers; the defaults are those of an engine of which nothing is known.
+
+    Attributes:
+        name: what runs the model, such as `cpu`; results and journals carry it.
+        graph_sha256: digest of the graph that runs (`kda_edge.artifact_bytes.graph_digest`); empty: it has none.
+        max_batch: most tiles a call that bring anything, 1 or more; None: more than one bring nothing.
+        batch_invariant: a tile's answer has the same bytes whatever tiles are in its batch.
+        threads: that the engine computes with, 0 for its own choice, where the bytes of its answers depend on them;
+            None: they don't.
+
+    Raises:
+        UsageError: a fact that can't be.
+    """
+
+    name: str = "custom"
+    graph_sha256: str = ""
+    max_batch: int | None = None
+    batch_invariant: bool = True
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise UsageError("an engine must have a name; leave it out for `custom`")
+        if not re.fullmatch("(?:[0-9a-f]{64})?", self.graph_sha256):
+            raise UsageError(f"graph_sha256 must be 64 hexadecimal digits or empty, not {self.graph_sha256!r:.80}")
+        if self.max_batch is not None and self.max_batch < 1:
+            raise UsageError(f"an engine's max_batch must be 1 or more tiles, or None, not {self.max_batch}")
+        if self.threads is not None and self.threads < 0:
+            raise UsageError(f"an engine's threads must be 0 or more, or None, not {self.threads}")
+
+    @property
+    def batch(self) -> int:
+        """Tiles a call that it is given in a scene, 1 or more."""
+        return tiles_a_call(self.max_batch)
+
+
+def tiles_a_call(max_batch: int | None) -> int:
+    """Return how many tiles an engine is given at once in a scene: as many as bring anything, 1 where none do."""
+    return 1 if max_batch is None else max_batch
 
 
 def answers_of(engine: Engine, tiles: NDArray[np.float32]) -> list[Answer]:

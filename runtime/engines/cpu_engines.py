@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import onnxruntime
 
@@ -22,6 +22,7 @@ from kda_edge.machine import machine_facts
 from ..hardware.usable_cores import thread_count
 from .artifact import Artifact
 from .cpu_choice import SAVES_MS, Comparison, budget_of, compared, takes_under_ms
+from .model_engine import ModelEngine
 from .onnxruntime_engine import open_onnxruntime
 from .openvino_engine import load_openvino, open_openvino
 from .remembered import remember, remembered
@@ -54,14 +55,14 @@ class CpuEngines:
         clock: in seconds.
     """
 
-    open_cpu: Callable[..., Any] = open_onnxruntime
-    open_openvino: Callable[..., Any] = open_openvino
+    open_cpu: Callable[..., ModelEngine] = open_onnxruntime
+    open_openvino: Callable[..., ModelEngine] = open_openvino
     openvino: Callable[[], str] = openvino_version
     root: Path | None = None
     clock: Callable[[], float] = time.perf_counter
 
 
-def open_fastest(artifact: Artifact, *, threads: int = 0, around: CpuEngines | None = None) -> tuple[Any, str]:
+def open_fastest(artifact: Artifact, *, threads: int = 0, around: CpuEngines | None = None) -> tuple[ModelEngine, str]:
     """Open a model with the faster of the CPU's engines; return it and its name, `cpu` or `openvino`.
 
     OpenVINO is taken where it is installed, answers as ONNX Runtime does and is clearly faster. What was found out is
@@ -90,7 +91,7 @@ def open_fastest(artifact: Artifact, *, threads: int = 0, around: CpuEngines | N
     return shop.cpu(), "cpu"
 
 
-def _open_faster(shop: _Shop) -> tuple[Any, str]:
+def _open_faster(shop: _Shop) -> tuple[ModelEngine, str]:
     """Open both, compare them, and close the one that is not taken."""
     cpu = shop.cpu()
     try:
@@ -110,7 +111,7 @@ def _open_faster(shop: _Shop) -> tuple[Any, str]:
 
 def open_agreeing(
     artifact: Artifact, engine: str, *, threads: int = 0, around: CpuEngines | None = None
-) -> tuple[Any, tuple[str, ...]]:
+) -> tuple[ModelEngine, tuple[str, ...]]:
     """Open a model with OpenVINO by name, if it answers as ONNX Runtime does; return it and what to know of it.
 
     Args:
@@ -142,9 +143,9 @@ def open_agreeing(
     if engine == "openvino":
         return other, ()
     return other, (
-        f"the model runs in bfloat16: on a tile tried here the probability differed by up to {found.max_abs:.2g} from "
-        f"the certified float32 and {found.changed:.2%} of the pixels changed class; {shop.budget.max_abs:g} and "
-        f"{shop.budget.iou_points:g}% are allowed",
+        f"the model runs in bfloat16: on the worst of {len(found.tiles)} tiles tried here the probability differed by "
+        f"up to {found.farthest.max_abs:.2g} from the certified float32 and {1 - found.most_changed.agreement:.2%} of "
+        f"the pixels changed class; {shop.budget.max_abs:g} and {shop.budget.iou_points:g}% are allowed",
     )
 
 
@@ -161,10 +162,10 @@ class _Shop:
     def budget(self) -> Budget:
         return budget_of(self.artifact.manifest, self.engine)
 
-    def cpu(self) -> Any:
+    def cpu(self) -> ModelEngine:
         return self.around.open_cpu(self.artifact.path, self.artifact.manifest, threads=self.threads)
 
-    def other(self) -> Any:
+    def other(self) -> ModelEngine:
         return self.around.open_openvino(
             self.artifact.path, self.artifact.manifest, bfloat16=self.engine == "openvino-bf16", threads=self.threads
         )
@@ -182,7 +183,7 @@ class _Shop:
     def remembered(self) -> Comparison | None:
         return remembered(self._key(), root=self.around.root)
 
-    def compared(self, cpu: Any, other: Any) -> Comparison:
+    def compared(self, cpu: ModelEngine, other: ModelEngine) -> Comparison:
         _log.info("%s: comparing %s with ONNX Runtime, once on this machine", self.artifact.path, self.engine)
         found = compared(cpu, other, self.artifact.manifest, clock=self.around.clock)
         return remember(self._key(), found, root=self.around.root)

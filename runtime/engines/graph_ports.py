@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from kda_edge.errors import ArtifactError
-from kda_edge.manifest import Manifest
+from kda_edge.manifest import INPUT_NAME, OUTPUT_NAME, Manifest
 
 from .artifact import EXPORT
 
-INPUT: Final = "image"
-OUTPUT: Final = "probability"
 FLOAT: Final = "float32"
 
 
@@ -40,8 +38,8 @@ def require_ports(path: Path, manifest: Manifest, inputs: Sequence[Port], output
         ArtifactError: other ports than those of the manifest.
     """
     tile_px = manifest.tile_px
-    _require(path, "input", inputs, INPUT, (3, tile_px, tile_px))
-    _require(path, "output", outputs, OUTPUT, (1, tile_px, tile_px))
+    _require(path, "input", inputs, INPUT_NAME, (3, tile_px, tile_px))
+    _require(path, "output", outputs, OUTPUT_NAME, (1, tile_px, tile_px))
     return 1 if inputs[0].shape[0] == 1 else None
 
 

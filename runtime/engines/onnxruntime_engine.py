@@ -16,12 +16,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from kda_edge.errors import ArtifactError, EngineError, ProviderFellBack, UsageError, one_line
-from kda_edge.manifest import Manifest
+from kda_edge.manifest import INPUT_NAME, OUTPUT_NAME, Manifest
+from kda_edge.opening_process import OpeningProcess
 
 from ..hardware.gpu_probe import Device, probe
 from ..hardware.usable_cores import thread_count
 from .artifact import EXPORT
-from .graph_ports import FLOAT, INPUT, OUTPUT, Port, require_ports
+from .graph_ports import FLOAT, Port, require_ports
 from .remembered import cache_folder
 
 CPU: Final = "CPUExecutionProvider"
@@ -51,24 +52,28 @@ class OnnxRuntimeEngine:
         self.manifest = manifest
         self.provider = provider
         self.max_batch = max_batch
+        self._process = OpeningProcess(self)
 
     def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probability of each tile's pixels.
 
         Raises:
             EngineError: ONNX Runtime refused or failed, or the engine is closed.
+            UsageError: this is a fork of the process that opened the engine.
         """
+        self._process.require("the engine")
         if self._session is None:
             raise EngineError("the engine is closed; open it again")
         try:
-            (probability,) = self._session.run([OUTPUT], {INPUT: tiles})
+            (probability,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: tiles})
         except Exception as error:  # the runtime's own classes share no public base
             raise EngineError(f"ONNX Runtime failed ({one_line(error)}); export the model again") from error
         return np.asarray(probability, np.float32)
 
     def close(self) -> None:
-        """Let go of the model and of what it holds on a device; closing twice is no error."""
-        self._session = None
+        """Let go of the model and of what it holds on a device; closing twice, or in a fork, is no error."""
+        if self._process.is_this:
+            self._session = None
 
 
 def session_options(ort: Any = onnxruntime, *, threads: int = 0, spinning: bool = False) -> Any:

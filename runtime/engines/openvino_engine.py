@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from kda_edge.errors import ArtifactError, DeviceError, EngineError, MissingDependency, TooOld, one_line
 from kda_edge.manifest import Manifest
+from kda_edge.opening_process import OpeningProcess
 
 from ..hardware.usable_cores import thread_count
 from .artifact import EXPORT
@@ -44,6 +45,7 @@ class OpenVinoEngine:
         requests = Requests(compiled, streams)
         self._requests: Requests | None = requests
         self._turn = threading.Lock()
+        self._process = OpeningProcess(self)
         self.manifest, self.max_batch = manifest, requests.max_batch
 
     def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -51,7 +53,9 @@ class OpenVinoEngine:
 
         Raises:
             EngineError: the tiles are not what the graph takes, OpenVINO failed, or the engine is closed.
+            UsageError: this is a fork of the process that opened the engine.
         """
+        self._process.require("the engine")
         tile_px = self.manifest.tile_px
         if tiles.ndim != 4 or tiles.shape[1:] != (3, tile_px, tile_px):
             raise EngineError(f"the engine takes tiles (N, 3, {tile_px}, {tile_px}), not {tiles.shape}")
@@ -64,9 +68,10 @@ class OpenVinoEngine:
                 raise EngineError(f"OpenVINO failed ({reason_of(error)}); use --engine cpu") from error
 
     def close(self) -> None:
-        """Let go of the model; closing twice is no error."""
-        with self._turn:
-            self._requests = None
+        """Let go of the model; closing twice, or in a fork, is no error."""
+        if self._process.is_this:
+            with self._turn:
+                self._requests = None
 
 
 def load_openvino() -> Any:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from kda_edge.errors import one_line
+from kda_edge.manifest import from_plain
 from kda_edge.whole_files import write_first
 
 from .cpu_choice import Comparison
 
 FOLDER: Final = "engine_choice"  # below the cache's folder
-FORMAT: Final = 1
+FORMAT: Final = 2  # 1 had the figures of one tile
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def remembered(key: Mapping[str, str], *, root: Path | None = None) -> Compariso
     path, content = _place(key, root)
     try:
         facts = json.loads(path.read_bytes())
-        comparison = Comparison(**facts.pop("comparison"))
+        comparison = from_plain(Comparison, facts.pop("comparison"), where="comparison")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

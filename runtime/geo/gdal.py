@@ -20,6 +20,7 @@ from rasterio.windows import Window
 
 from kda_edge import errors
 from kda_edge.errors import UsageError
+from kda_edge.opening_process import call_in_forks
 
 # Whole rows are read once and written once, so the cache need only hold one row of blocks in flight. Unmeasured.
 CACHE_BYTES: Final = 32 * 2**20
@@ -41,7 +42,7 @@ class _BoundedCache:
 
     def __enter__(self) -> None:
         with self._lock:
-            if self._users == 0:
+            if self._before is None:
                 self._before = get_gdal_config("GDAL_CACHEMAX")
             set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)
             self._users += 1
@@ -51,9 +52,15 @@ class _BoundedCache:
             self._users -= 1
             if self._users == 0:
                 set_gdal_config("GDAL_CACHEMAX", self._before)
+                self._before = None
+
+    def begin_anew(self) -> None:
+        """Forget the users, whose threads a fork does not have, and the lock that one of them may have held."""
+        self._lock, self._users = threading.Lock(), 0
 
 
 _cache: Final = _BoundedCache()
+call_in_forks(_cache.begin_anew)
 
 
 @contextmanager
@@ -109,8 +116,16 @@ class _Attention:
             if self._listeners == 0:
                 self.log.setLevel(self._before)
 
+    def begin_anew(self) -> None:
+        """Forget the listeners, whose threads a fork does not have, and the lock that one of them may have held."""
+        self._lock = threading.Lock()
+        if self._listeners:
+            self._listeners = 0
+            self.log.setLevel(self._before)
+
 
 _attention: Final = _Attention()
+call_in_forks(_attention.begin_anew)
 
 
 @contextmanager

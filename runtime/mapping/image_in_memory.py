@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +13,12 @@ from kda_edge.manifest import InputContract, Manifest
 from kda_edge.tiling.pixels import ArraySource
 from kda_edge.tiling.predict import predict
 from kda_edge.tiling.tile_answers import Engine
-from kda_edge.tiling.tile_grid import TileGrid
+from kda_edge.tiling.tile_grid import TileGrid, default_overlap_px
 from kda_edge.tiling.tile_stream import TileFailure
 
 from ..map_format import class_bytes
 from ..results import Prediction
 from .value_range import with_values_mapped
-
-OVERLAP_SHARE: Final = 4  # tiles overlap by a quarter of their side unless told otherwise; a choice, unmeasured
 
 
 def predict_image(
@@ -58,7 +56,7 @@ def predict_image(
         finally:
             engine_seconds += time.perf_counter() - before_s
 
-    overlap_px = manifest.tile_px // OVERLAP_SHARE if overlap_px is None else overlap_px
+    overlap_px = default_overlap_px(manifest.tile_px) if overlap_px is None else overlap_px
     grid = TileGrid(image.shape[0], image.shape[1], manifest.tile_px, overlap_px)
     probability = np.empty(image.shape[:2], np.float32)
     failures: list[TileFailure] = []

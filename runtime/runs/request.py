@@ -12,7 +12,7 @@ from typing import TypeAlias
 from kda_edge.errors import Cancelled
 from kda_edge.manifest import InputContract, Manifest
 from kda_edge.tiling.predict import Progress
-from kda_edge.tiling.tile_answers import Engine
+from kda_edge.tiling.tile_answers import Engine, EngineFacts
 
 from ..scene_options import DEFAULT_OPTIONS, SceneOptions
 from ..scenes.scene import Scene, open_scene
@@ -27,22 +27,14 @@ class Model:
     Attributes:
         engine: takes the model's raw pixels.
         manifest: of the model behind it.
-        engine_name: such as `cpu`.
-        graph_sha256: of the model's file; empty where there is none.
+        facts: what the engine says of itself.
         notes: what a person should know of both, a sentence each.
-        best_batch: tiles a call that the engine is fastest with.
-        batch_invariant: a tile's answer has the same bits whatever tiles are in its batch.
-        threads: of the engine, where the bits depend on them.
     """
 
     engine: Engine
     manifest: Manifest
-    engine_name: str
-    graph_sha256: str
+    facts: EngineFacts
     notes: tuple[str, ...]
-    best_batch: int = 1
-    batch_invariant: bool = True
-    threads: int | None = None
 
 
 @dataclass(frozen=True)

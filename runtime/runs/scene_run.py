@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 
 from kda_edge import __version__
 from kda_edge.errors import Cancelled, EngineError, OutputError, SceneError
-from kda_edge.tiling.tile_grid import TileGrid
+from kda_edge.tiling.tile_grid import TileGrid, default_overlap_px
 
 from ..geo.gdal import gdal_session
-from ..mapping.image_in_memory import OVERLAP_SHARE
 from ..mapping.mapped_rows import Bounds, mapped_rows
 from ..mapping.rows import MappedRows, Rows
 from ..mapping.value_range import with_values_mapped
@@ -55,17 +54,17 @@ class _SceneRun:
         shard = "" if self.shard is None else str(self.shard)
         key = {
             "scene": self.content().sha256 or f"no local file {secrets.token_hex(4)}",  # equal to no other
-            "model graph": self.model.graph_sha256,
+            "model graph": self.model.facts.graph_sha256,
             "checkpoint": manifest.checkpoint_sha256,
             "manifest": hashlib.sha256(plain.encode()).hexdigest(),
-            "--engine": self.model.engine_name,
+            "--engine": self.model.facts.name,
             "--bands": list(self.scene.bands),
             "--value-range": None if options.value_range is None else list(options.value_range),
             "--resample": options.resample,
             "--overlap": self.grid.overlap_px,
             "--shard": shard,
-            "tiles a call": None if self.model.batch_invariant else self.bounds.batch,
-            "--threads": self.model.threads,
+            "tiles a call": None if self.model.facts.batch_invariant else self.bounds.batch,
+            "--threads": self.model.facts.threads,
             "kda-edge": __version__,
         }
         return Header(
@@ -170,7 +169,7 @@ def map_scene(request: SceneRequest, model: Model) -> SceneResult:
                     check=request.check,
                 )
             journal.discard()
-    return replace(result, resumed_rows=resumed_rows, engine=model.engine_name, seconds=time.perf_counter() - start_s)
+    return replace(result, resumed_rows=resumed_rows, engine=model.facts.name, seconds=time.perf_counter() - start_s)
 
 
 def map_shard(request: SceneRequest, shard: Shard, model: Model) -> ShardResult:
@@ -211,7 +210,7 @@ def map_shard(request: SceneRequest, shard: Shard, model: Model) -> ShardResult:
 def _opened(request: SceneRequest, model: Model, shard: Shard | None = None) -> Iterator[_SceneRun]:
     """Open the scene of a request and look at it, before anything is written."""
     options, tile_px = request.options, model.manifest.tile_px
-    overlap_px = tile_px // OVERLAP_SHARE if options.overlap_px is None else options.overlap_px
+    overlap_px = default_overlap_px(tile_px) if options.overlap_px is None else options.overlap_px
     with (
         gdal_session(),
         request.opened(model.manifest.input) as scene,
@@ -222,6 +221,6 @@ def _opened(request: SceneRequest, model: Model, shard: Shard | None = None) -> 
             MapMemory(grid, scene.pixel_type.itemsize, scene.block_hw),
             options.max_memory_bytes,
             used_bytes=resident_bytes(),
-            best_batch=model.best_batch,
+            best_batch=model.facts.batch,
         )
         yield _SceneRun(request, model, scene, grid, content, bounds, shard)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from kda_edge.errors import UsageError
 from kda_edge.manifest import PIXEL_TYPES
+from kda_edge.opening_process import OpeningProcess
 
 from ..results import Prediction
 from .frame_reader import Clock, FrameReader, Grabbed, Stop, StreamOptions
@@ -50,31 +51,38 @@ class FrameStream:
         options = options or StreamOptions()
         self._stop = Stop(options.cancel)
         self._begun = False
+        self._process = OpeningProcess(self)
         reader = FrameReader(source, self._counter, options, clock or Clock(), self._stop)
         # The generator knows nothing of this object: when that is dropped, it is closed, and its thread with it.
         self._results = _results(reader, predict)
 
     @property
     def summary(self) -> StreamSummary:
-        """The figures up to now; any thread may ask."""
+        """The figures up to now; any thread of the process that opened the stream may ask."""
+        self._process.require("the stream")
         return self._counter.summary(tuple(self.source.notes))
 
     def __iter__(self) -> FrameStream:
         return self
 
     def __next__(self) -> FrameResult:
+        self._process.require("the stream")
         self._begun = True
         return next(self._results)
 
     def stop(self) -> None:
-        """End the stream after the frame that is at work now; any thread may say so."""
-        self._stop.ask()
+        """End the stream after the frame that is at work now; any thread may say so. In a fork it does nothing."""
+        if self._process.is_this:
+            self._stop.ask()
 
     def close(self) -> None:
         """End the stream, wait for its thread, let go of the source; closing twice is no error.
 
-        From another thread than the one that iterates this is `stop`: the one that iterates then does the rest.
+        From another thread than the one that iterates this is `stop`: the one that iterates then does the rest. In a
+        fork of the process that opened the stream it does nothing.
         """
+        if not self._process.is_this:
+            return
         self.stop()
         if not self._begun:
             self.source.close()

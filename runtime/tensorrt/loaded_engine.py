@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kda_edge.errors import EngineError
+from kda_edge.manifest import INPUT_NAME, OUTPUT_NAME
+from kda_edge.opening_process import OpeningProcess
 
 from ..engines.remembered import cache_folder
 from ..hardware.cuda import Cuda
 from .batch_marks import Marks, TimedMarks
 from .library import Library
 
-INPUT: Final = "image"
-OUTPUT: Final = "probability"
 SLOTS: Final = 2  # one computes while the other is filled and emptied
 FLOAT_BYTES: Final = 4
 AGAIN: Final = "export the model again with kda-export"
@@ -91,6 +91,7 @@ class LoadedEngine:
         into: the stream of copies to the device.
         compute: the stream of the engine.
         out_of: the stream of copies from the device.
+        process: that loaded it, and alone may use the device's memory.
     """
 
     def __init__(self, plan: bytes, library: Library, cuda: Cuda, *, tile_px: int, dla_core: int | None = None) -> None:
@@ -108,6 +109,7 @@ class LoadedEngine:
             OutOfDeviceMemory: its buffers do not fit.
         """
         self._library, self.cuda, self.tile_px = library, cuda, tile_px
+        self.process = OpeningProcess(self)
         self._resources: ExitStack | None = None
         self._timed_marks: TimedMarks | None = None
         self.slots: list[Slot] = []
@@ -141,8 +143,11 @@ class LoadedEngine:
         return self._resources is not None
 
     def close(self) -> None:
-        """Wait for the device, then give back graphs, contexts, memory, engine and streams; twice is no error."""
-        if self._resources is not None:
+        """Wait for the device, then give back graphs, contexts, memory, engine and streams; twice is no error.
+
+        In a fork of the process that loaded it this does nothing.
+        """
+        if self._resources is not None and self.process.is_this:
             resources, self._resources = self._resources, None
             resources.close()
 
@@ -157,7 +162,9 @@ class LoadedEngine:
         return self._timed_marks
 
     def drain(self) -> None:
-        """Wait until nothing is in flight; on a device that is lost nothing is."""
+        """Wait until nothing is in flight; on a device that is lost, and in a fork, nothing is."""
+        if not self.process.is_this:
+            return
         for stream in (self.into, self.compute, self.out_of):
             with suppress(EngineError):
                 self.cuda.drain(stream)
@@ -177,14 +184,14 @@ class LoadedEngine:
         engine, side = self._engine, self.tile_px
         names = {engine.get_tensor_name(i) for i in range(engine.num_io_tensors)}
         shapes = {name: tuple(engine.get_tensor_shape(name)) for name in sorted(names)}
-        expected = {INPUT: (3, side, side), OUTPUT: (1, side, side)}
+        expected = {INPUT_NAME: (3, side, side), OUTPUT_NAME: (1, side, side)}
         is_float = all(engine.get_tensor_dtype(name) == self._library.trt.DataType.FLOAT for name in names)
         if names != set(expected) or not is_float or any(shapes[n][1:] != rest for n, rest in expected.items()):
             raise EngineError(f"the engine takes and gives {shapes}, which is no student for {side} px tiles; {AGAIN}")
-        batch = shapes[INPUT][0]
+        batch = shapes[INPUT_NAME][0]
         if batch > 0:
             return batch, batch
-        shortest, _, longest = engine.get_tensor_profile_shape(INPUT, 0)
+        shortest, _, longest = engine.get_tensor_profile_shape(INPUT_NAME, 0)
         return int(shortest[0]), int(longest[0])
 
     def _slot(self, stack: ExitStack, scratch: int, scratch_bytes: int) -> Slot:
@@ -203,7 +210,7 @@ class LoadedEngine:
         self._give_back(stack, self.drop_graph, slot)
         if scratch_bytes:
             context.set_device_memory(scratch, scratch_bytes)
-        for name, address in zip((INPUT, OUTPUT), addresses, strict=True):
+        for name, address in zip((INPUT_NAME, OUTPUT_NAME), addresses, strict=True):
             if not context.set_tensor_address(name, address):
                 raise EngineError(f"TensorRT refused the memory for {name} ({self.said()}); {AGAIN}")
         return slot

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from kda_edge.errors import EngineError
+from kda_edge.manifest import INPUT_NAME, OUTPUT_NAME
 
 from ..hardware.cuda import Cuda
 from .batch_marks import PHASES, Marks
 from .library import Library
-from .loaded_engine import AGAIN, INPUT, OUTPUT, SLOTS, LoadedEngine, Slot, Tiles
+from .loaded_engine import AGAIN, SLOTS, LoadedEngine, Slot, Tiles
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class TensorRTRunner:
 
         Raises:
             EngineError: the tiles are not what the engine takes, the device failed, or the runner is closed.
+            UsageError: this is a fork of the process that loaded the engine.
         """
         (answer,) = self.map([tiles])
         return answer
@@ -223,9 +225,9 @@ class TensorRTRunner:
         self._loaded.drop_graph(slot)  # it was captured with the old shapes
         slot.batch, slot.is_warm = 0, False
         side = self.tile_px
-        if not slot.context.set_input_shape(INPUT, (batch, 3, side, side)):
+        if not slot.context.set_input_shape(INPUT_NAME, (batch, 3, side, side)):
             raise EngineError(f"TensorRT refused a batch of {batch} tiles ({self._loaded.said()}); {AGAIN}")
-        found = tuple(slot.context.get_tensor_shape(OUTPUT))
+        found = tuple(slot.context.get_tensor_shape(OUTPUT_NAME))
         if found != (batch, 1, side, side):
             raise EngineError(f"the engine answers {batch} tiles with the shape {found}; {AGAIN}")
         slot.batch = batch
@@ -252,6 +254,7 @@ class TensorRTRunner:
             return None
 
     def _require_open(self) -> None:
+        self._loaded.process.require("the engine")
         if not self._loaded.is_open:
             raise EngineError("the engine is closed; open it again")
 

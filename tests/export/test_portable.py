@@ -19,8 +19,8 @@ from places import BUNDLED
 from kda_edge.errors import ExportError
 from kda_edge.export.lint import rules as lint
 from kda_edge.export.portable import portable_graph, resolution_cm
-from kda_edge.export.tiles.generated_tiles import generated_tiles
 from kda_edge.manifest import METADATA_KEY, InputContract, Manifest
+from kda_edge.tiling.certificate_tiles import generated_tiles
 
 STUDENT = BUNDLED / "student_nano.onnx"
 TILE_PX = 256

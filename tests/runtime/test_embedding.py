@@ -17,6 +17,7 @@ from kda_edge.errors import EngineError, UsageError
 from kda_edge.manifest import Manifest
 from kda_edge.runtime import Segmenter
 from kda_edge.runtime.geo.gdal import CACHE_BYTES, gdal_session, open_raster
+from kda_edge.tiling.tile_answers import EngineFacts
 
 SOON_S = 20.0  # far more than anything here takes: a test that would hang fails instead
 
@@ -63,7 +64,7 @@ def test_threads_get_their_own_answers_and_the_engine_one_call_at_a_time(
 ) -> None:
     engine = WatchedEngine()
     images = [rng.integers(0, 256, (70, 40 + n, 3), np.uint8) for n in range(12)]
-    with Segmenter(engine, manifest) as segmenter, ThreadPoolExecutor(6) as pool:
+    with Segmenter(engine, manifest, close=engine.close) as segmenter, ThreadPoolExecutor(6) as pool:
         maps = [pool.submit(segmenter.predict_scene, scene.path, tmp_path / f"maps{n}") for n in range(2)]
         predictions = list(pool.map(segmenter.predict, images))
         first, second = (done.result(SOON_S).map_path.read_bytes() for done in maps)
@@ -84,7 +85,7 @@ def refuses(segmenter: Segmenter) -> bool:
 def test_closing_waits_for_the_call_that_runs_and_refuses_the_next(manifest: Manifest) -> None:
     engine = WatchedEngine()
     engine.let_go.clear()
-    segmenter = Segmenter(engine, manifest)
+    segmenter = Segmenter(engine, manifest, close=engine.close)
     image = np.full((32, 32, 3), 51, np.uint8)
     with ThreadPoolExecutor(2) as pool:
         running = pool.submit(segmenter.predict, image)
@@ -170,7 +171,6 @@ def test_the_overlap_asked_for_is_the_one_used(manifest: Manifest) -> None:
 
 def test_an_engine_gets_as_many_tiles_a_call_as_it_likes_best(manifest: Manifest, rng: np.random.Generator) -> None:
     class Wide(WatchedEngine):
-        name, max_batch = "wide", 4
         sizes: ClassVar[list[int]] = []
 
         def __call__(self, tiles: np.ndarray) -> np.ndarray:
@@ -178,11 +178,29 @@ def test_an_engine_gets_as_many_tiles_a_call_as_it_likes_best(manifest: Manifest
             return super().__call__(tiles)
 
     image = rng.integers(0, 256, (32, 32 + 4 * 24, 3), np.uint8)
-    segmenter = Segmenter(Wide(), manifest)
+    segmenter = Segmenter(Wide(), manifest, EngineFacts(name="wide", max_batch=4))
     np.testing.assert_allclose(segmenter.predict(image).probability, image[..., 0] / 255, atol=1e-6)
     assert [len(result.prediction.mask) for result in segmenter.stream([image])] == [32]
     assert Wide.sizes == [4, 1, 4, 1]
     assert segmenter.engine_name == "wide"
+
+
+def test_an_engine_that_says_nothing_is_custom_gets_a_tile_a_call_and_is_not_closed(manifest: Manifest) -> None:
+    """What it happens to have is not looked at: a name of its own, or a `close`, may mean anything."""
+
+    class Talkative(WatchedEngine):
+        name, max_batch, sizes = "cpu", 4, list[int]()
+
+        def __call__(self, tiles: np.ndarray) -> np.ndarray:
+            self.sizes.append(len(tiles))
+            return super().__call__(tiles)
+
+    engine = Talkative()
+    with Segmenter(engine, manifest) as segmenter:
+        segmenter.predict(np.zeros((32, 56, 3), np.uint8))
+        assert segmenter.engine_name == "custom"
+    assert engine.sizes == [1, 1]
+    assert engine.closed == 0
 
 
 def test_warming_up_runs_one_tile_within_the_models_range(make_manifest: Callable[..., Manifest]) -> None:

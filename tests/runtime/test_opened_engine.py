@@ -23,7 +23,8 @@ from kda_edge.errors import (
 )
 from kda_edge.manifest import METADATA_KEY, Manifest
 from kda_edge.runtime.engines.artifact import BUNDLED, read_artifact
-from kda_edge.runtime.opened_engine import open_engine
+from kda_edge.runtime.opened_engine import facts_of, open_engine
+from kda_edge.tiling.tile_answers import EngineFacts
 
 
 def refusal(path: Path | None, kind: type[KdaEdgeError]) -> str:
@@ -219,10 +220,32 @@ def test_an_installation_without_the_bundled_student_says_so() -> None:
 def test_the_engine_says_which_graph_runs_and_the_number_of_threads_reaches_it(make_model: Callable[..., Path]) -> None:
     path = make_model()
     with open_engine(path, engine="cpu", threads=2) as engine:
-        assert engine.graph_sha256 == read_artifact(path).graph_sha256
-        assert engine.max_batch is None
-        assert engine.threads == 2
+        assert engine.facts.graph_sha256 == read_artifact(path).graph_sha256
+        assert engine.facts.max_batch is None
+        assert engine.runs._session.get_session_options().intra_op_num_threads == 2
     with pytest.raises(UsageError, match="threads"):
         open_engine(path, threads=-1)
     with open_engine(make_model(shape=(1, 3, 32, 32)), engine="cpu") as engine:
-        assert engine.max_batch == 1
+        assert engine.facts.max_batch == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "machine", "batch_invariant", "threads"),
+    [
+        ("cpu", "x86_64", True, None),
+        ("openvino", "x86_64", True, None),
+        ("openvino-bf16", "x86_64", True, 3),
+        ("cpu", "aarch64", False, 3),
+        ("openvino", "aarch64", True, 3),
+        ("cuda", "x86_64", False, None),
+        ("ort-tensorrt", "x86_64", False, None),
+        ("tensorrt", "aarch64", False, None),
+    ],
+)
+def test_an_engine_promises_no_more_of_its_bytes_than_was_measured(
+    name: str, machine: str, *, batch_invariant: bool, threads: int | None
+) -> None:
+    """A journal of one batch or number of threads is gone on with on another where these say that it may."""
+    assert facts_of(name, 4, "ab" * 32, 3, machine=machine) == EngineFacts(
+        name, "ab" * 32, max_batch=4, batch_invariant=batch_invariant, threads=threads
+    )

@@ -38,11 +38,11 @@ def add_commands(commands: Any) -> None:
 def _evaluate(options: argparse.Namespace, command: str) -> None:
     from kda_edge.metrics import best_threshold
     from kda_edge.networks.checkpoint import read_checkpoint, weights_digest
+    from kda_edge.tiling.tile_grid import default_overlap_px
 
     from ..loops.devices import resolve_device
     from ..loops.metric_reports import record_metrics, table, write_json
     from ..segmentation.evaluate import evaluate
-    from ..segmentation.segment import EVALUATION_OVERLAP
     from .progress_bar import ProgressBar
 
     checkpoint = read_checkpoint(options.ckpt)
@@ -55,7 +55,7 @@ def _evaluate(options: argparse.Namespace, command: str) -> None:
             f"{options.data} declares other imagery than {options.ckpt} was trained on: "
             f"{data.input} instead of {checkpoint.input}"
         )
-    tile_px = options.tile_px or checkpoint.tile_px
+    tile_px = checkpoint.tile_px if options.tile_px is None else options.tile_px
     threshold = checkpoint.threshold if options.threshold is None else options.threshold
     device = resolve_device(options.device)
     with ProgressBar() as progress:
@@ -64,7 +64,7 @@ def _evaluate(options: argparse.Namespace, command: str) -> None:
             samples,
             data.input,
             tile_px=tile_px,
-            overlap_px=int(tile_px * EVALUATION_OVERLAP),
+            overlap_px=default_overlap_px(tile_px),
             device=device,
             progress=lambda done, total: progress("images", done, total),
         )

@@ -70,7 +70,7 @@ def run(options: argparse.Namespace, command: str) -> None:
         epochs=options.epochs,
         batch=options.batch,
         crop_px=options.crop_px,
-        finish_px=options.finish_px or options.crop_px,
+        finish_px=options.crop_px if options.finish_px is None else options.finish_px,
         finish_epochs=options.finish_epochs,
         backbone_rate=tuple(options.backbone_rate),
         decoder_rate=tuple(options.decoder_rate),

@@ -22,13 +22,12 @@ from kda_edge.metrics import ConfusionCounts
 from kda_edge.networks.checkpoint import Checkpoint
 from kda_edge.tiling.fill_nodata import fill_nodata
 from kda_edge.tiling.predict import predict
-from kda_edge.tiling.tile_grid import TileGrid
+from kda_edge.tiling.tile_grid import TileGrid, default_overlap_px
 
 from ..data.crops import read_labelled
 from ..data.image_files import IGNORED, LANDSLIDE
 from ..data.sources import Sample
 from ..segmentation.evaluate import SampleSource, engine_from_student
-from ..segmentation.segment import EVALUATION_OVERLAP
 from .colouring import (
     FALSE_ALARM,
     FOUND,
@@ -155,7 +154,7 @@ def judge(model: Model, sample: Sample, data_input: InputContract, window: Bound
         device: where the model is.
     """
     tile_px = model.checkpoint.tile_px
-    grid = TileGrid(sample.height_px, sample.width_px, tile_px, int(tile_px * EVALUATION_OVERLAP))
+    grid = TileGrid(sample.height_px, sample.width_px, tile_px, default_overlap_px(tile_px))
     left, top, right, _ = sample.window_ltrb
     engine = engine_from_student(model.checkpoint.student, model.input, device)
     whole, rows = ConfusionCounts(), []

@@ -31,6 +31,7 @@ from kda_edge.networks.checkpoint import (
 )
 from kda_edge.networks.network import Network
 from kda_edge.networks.pvt import PyramidVisionTransformer
+from kda_edge.tiling.tile_grid import default_overlap_px
 
 from ..data.batches import batches_of, loaded
 from ..data.crops import Crops
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 LOGGER: Final = logging.getLogger(__name__)
-EVALUATION_OVERLAP: Final = 0.25  # of a tile; the runtime's default
 
 
 def segment(
@@ -154,7 +154,7 @@ def segment(
                     share_of(data.samples["val"] if judged else (), fabric),
                     data.input,
                     tile_px=config.tile_px,
-                    overlap_px=int(config.tile_px * EVALUATION_OVERLAP),
+                    overlap_px=default_overlap_px(config.tile_px),
                     device=fabric.device,
                 ).gathered(fabric)
                 threshold = best_threshold(evaluation.by_source())

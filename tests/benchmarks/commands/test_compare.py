@@ -84,6 +84,7 @@ def test_artifacts_without_a_scene_are_compared_by_the_time_of_a_tile(
         (["compare", STUDENT], "nobody to be compared with"),
         (["compare", "--scene", "s.tif"], "nobody to be compared with"),
         (["compare", "--scene", "s.tif", "--against", "ort-loop", "--rounds", "0"], "--rounds"),
+        (["compare", STUDENT, "other.onnx", "--batch", "0"], "--batch must be 1 or more"),
         (["compare", "--scene", "s.tif", "--against", "ort-loop,monai"], "--ckpt"),
         (["scene", "s.tif", "--repeats", "0"], "--repeats"),
     ],
@@ -113,11 +114,19 @@ def test_a_scene_s_figures_add_up(scene_path: Path, tmp_path: Path, capsys: pyte
     assert found["throughput",] == pytest.approx(HEIGHT_PX * WIDTH_PX / 1e6 / wall_s)
     assert found["throughput.area",] == pytest.approx(HEIGHT_PX * WIDTH_PX * 0.25 / 1e6 / wall_s * 3600)
     assert found["tiles",] == 2
+    assert read_result(out).settings["overlap_px"] == 64
     assert 0 < found["engine.busy",] <= 1
     assert found["phase.infer",] <= wall_s
     assert found["phase.other",] < 0.1 * wall_s  # or a module of the runtime is missing in phases.MODULES
     assert (tmp_path / "scene_phases.png").stat().st_size > 1000
     assert "km2/h" in capsys.readouterr().out
+
+
+def test_an_overlap_of_nothing_is_used_and_recorded(scene_path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scene.json"
+    words = ["scene", str(scene_path), "--engine", "cpu", "--repeats", "1", "--overlap", "0", "--json", str(out)]
+    assert cli.main(words) == 0
+    assert read_result(out).settings["overlap_px"] == 0
 
 
 def test_rows_of_a_scene_keep_pixels_blocks_mask_and_place(scene_path: Path, tmp_path: Path) -> None:

@@ -25,11 +25,11 @@ READING_MS = 0.25
 
 def measured_figures(durations_ms, *, batches: tuple[int, ...] = (1,), shares=None, calls: int = 1000):
     clock = FakeClock(reading_s=READING_MS / 1e3)
-    engine = (
-        EngineThatTakes(clock, durations_ms) if shares is None else EngineThatTellsPhases(clock, durations_ms, shares)
-    )
+    engine = EngineThatTakes(clock, durations_ms)
+    timed = None if shares is None else EngineThatTellsPhases(clock, durations_ms, shares).timed
     plan = TimingPlan(min_calls=calls, warm_up_limit_s=1e6, limit_s=1e6)
-    runs = measure_batches(engine, small_manifest(), LatencyConfig(batches=batches, plan=plan), clock=clock)
+    config = LatencyConfig(batches=batches, plan=plan)
+    runs = measure_batches(engine, small_manifest(), config, timed=timed, clock=clock)
     figures, series, notes = figures_of(runs, 32, "fake", overhead_us=lambda: 1.5)
     return {figure.key: figure for figure in figures}, series, notes, runs
 

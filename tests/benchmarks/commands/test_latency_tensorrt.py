@@ -13,6 +13,7 @@ from kda_edge.benchmarks.commands.latency_figures import latency_table
 from kda_edge.benchmarks.measuring.timing import TimingPlan
 from kda_edge.runtime.opened_engine import OpenedEngine
 from kda_edge.runtime.tensorrt.tensorrt_engine import TensorRTEngine
+from kda_edge.tiling.tile_answers import EngineFacts
 
 PLAN = TimingPlan(min_calls=3, warm_up_limit_s=0.1, limit_s=0.3)
 PHASES_MS = {"phase.copy_in": 2.0, "phase.compute": 7.0, "phase.copy_out": 0.5}
@@ -29,7 +30,8 @@ def test_the_table_has_what_the_copies_and_the_computing_took(kind: tuple[str, s
     bench = Bench(*kind)
 
     def open_model(model: Any, *, engine: str, allow_unverified: bool) -> OpenedEngine:
-        return OpenedEngine(engine_on(bench), engine)
+        runs = engine_on(bench)
+        return OpenedEngine(runs, EngineFacts(name=engine, max_batch=runs.max_batch), timed=runs.timed)
 
     result = latency(LatencyConfig(engine="tensorrt", batches=(1, 2), plan=PLAN), open_model=open_model)
     for batch in (1, 2):
@@ -48,7 +50,7 @@ def test_a_batch_that_the_engine_splits_is_called_as_a_whole_since_its_parts_ove
     bench = Bench()
     config = LatencyConfig(engine="tensorrt", batches=(1, 2), plan=PLAN)
     with engine_on(bench, batches=[1, 1, 1]) as engine:
-        runs = measure_batches(engine, small_manifest(), config)
+        runs = measure_batches(engine, small_manifest(), config, max_batch=engine.max_batch, timed=engine.timed)
     assert set(runs[1].timing.phases_ms) == {"prepare", "copy_in", "compute", "copy_out"}
     assert set(runs[2].timing.phases_ms) == {"prepare", "engine"}
     bench.gpu.require_clean()

@@ -20,6 +20,7 @@ from kda_edge.benchmarks.contestants.by_name import open_contestant
 from kda_edge.benchmarks.contestants.pytorch import open_torch
 from kda_edge.benchmarks.contestants.task import Lap, MappingTask
 from kda_edge.errors import UsageError
+from kda_edge.tiling.tile_answers import EngineFacts
 
 TILE_PX, OVERLAP_PX = 256, 64
 TASK = MappingTask(
@@ -142,6 +143,8 @@ def test_an_unknown_contestant_is_refused() -> None:
 def test_the_engine_alone_gets_no_fewer_tiles_a_call_than_kda_infer_gives_it(
     monkeypatch: pytest.MonkeyPatch, asked: int, max_batch: int | None, given: int
 ) -> None:
-    engine = SimpleNamespace(manifest=SimpleNamespace(tile_px=TILE_PX), max_batch=max_batch, name="cpu")
+    engine = SimpleNamespace(
+        manifest=SimpleNamespace(tile_px=TILE_PX), facts=EngineFacts(name="cpu", max_batch=max_batch), name="cpu"
+    )
     monkeypatch.setattr(peer_engine_alone, "open_engine", lambda *_, **__: engine)
     assert peer_engine_alone.EngineAlone(replace(TASK, batch=asked)).settings["batch"] == given

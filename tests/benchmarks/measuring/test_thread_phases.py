@@ -85,14 +85,7 @@ def test_an_engine_is_busy_while_any_call_is_under_way() -> None:
     assert failing.tiles == 3
 
 
-def test_a_busy_engine_has_whatever_else_the_engine_has() -> None:
-    class Named:
-        name = "cpu"
-
-        def __call__(self, tiles: np.ndarray) -> np.ndarray:
-            return tiles[:, :1] * 2
-
-    engine = BusyEngine(Named())
-    assert engine.name == "cpu"
-    assert getattr(engine, "max_batch", None) is None
+def test_a_busy_engine_answers_as_the_engine_inside_it() -> None:
+    engine = BusyEngine(lambda tiles: tiles[:, :1] * 2)
     assert engine(np.ones((1, 3, 2, 2), np.float32)).sum() == 8
+    assert engine.tiles == 1

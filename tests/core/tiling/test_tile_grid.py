@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kda_edge.errors import UsageError
-from kda_edge.tiling.tile_grid import TileGrid
+from kda_edge.tiling.tile_grid import TileGrid, default_overlap_px
 
 
 @st.composite
@@ -101,3 +101,9 @@ def test_a_row_of_tiles_finishes_the_rows_that_no_later_one_touches(grid: TileGr
 def test_rows_that_a_scene_does_not_have_are_refused() -> None:
     with pytest.raises(UsageError, match="has no rows 5 to 10"):
         TileGrid(10, 10, 4).tile_rows(5, 11)
+
+
+@given(st.integers(1, 4096))
+def test_tiles_overlap_by_a_quarter_of_their_side_unless_told_otherwise(tile_px: int) -> None:
+    assert 0 <= tile_px / 4 - default_overlap_px(tile_px) < 1
+    TileGrid(2 * tile_px, 1, tile_px, default_overlap_px(tile_px))

@@ -18,8 +18,8 @@ from kda_edge.errors import ExportError
 from kda_edge.export.graphs.gather_sampling import gathered
 from kda_edge.export.lint import rules as lint
 from kda_edge.export.precision.fp16 import half_graph
-from kda_edge.export.tiles.generated_tiles import generated_tiles
 from kda_edge.manifest import InputContract
+from kda_edge.tiling.certificate_tiles import generated_tiles
 
 STUDENT = BUNDLED / "student_nano.onnx"
 SETTINGS: dict[str, Any] = {"mode": "bilinear", "padding_mode": "border", "align_corners": 0}

@@ -17,10 +17,10 @@ from kda_edge.export.config import BudgetConfig, CalibrationConfig, ExportConfig
 from kda_edge.export.graphs.graph_view import is_within
 from kda_edge.export.graphs.to_onnx import ExportedGraph
 from kda_edge.export.pipeline import ExportReport, export_checkpoint
-from kda_edge.export.tiles.generated_tiles import generated_terrain
 from kda_edge.export.verifying.compared_engines import engine_from_graph
 from kda_edge.runtime.engines.artifact import read_artifact
 from kda_edge.runtime.opened_engine import open_engine
+from kda_edge.tiling.certificate_tiles import generated_terrain
 from kda_edge.tiling.tile_answers import Engine
 
 TILE_PX = 64

@@ -30,8 +30,8 @@ from kda_edge.export.precision.ranges import (
     measured_ranges,
 )
 from kda_edge.export.tiles.calibration_tiles import CANDIDATES_PER_TILE, Drawn, calibration_tiles
-from kda_edge.export.tiles.generated_tiles import Tile
 from kda_edge.manifest import InputContract
+from kda_edge.tiling.certificate_tiles import Tile
 
 TILE_PX = 32
 EIGHT_BIT = InputContract()

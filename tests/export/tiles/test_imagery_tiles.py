@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
 from kda_edge.errors import SceneError
-from kda_edge.export.tiles.generated_tiles import Tile
 from kda_edge.export.tiles.imagery_tiles import TILES_MAX, imagery_tiles
 from kda_edge.manifest import InputContract
 from kda_edge.runtime.geo.gdal import gdal_session
 from kda_edge.runtime.mapping.value_range import with_values_mapped
 from kda_edge.runtime.scenes.scene import open_scene
+from kda_edge.tiling.certificate_tiles import Tile
 from kda_edge.tiling.predict import predict
 from kda_edge.tiling.tile_grid import TileGrid
 

@@ -19,10 +19,10 @@ from kda_edge.export.graphs.to_onnx import ExportedGraph
 from kda_edge.export.precision.fp16 import half_graph
 from kda_edge.export.precision.int8 import CPU_OPERATORS, OPERATORS, quantised_graph
 from kda_edge.export.precision.ranges import measured_ranges
-from kda_edge.export.tiles.generated_tiles import generated_tiles
 from kda_edge.export.verifying.compared_engines import engine_from_graph, engines_on_cpu, openvino_engine_from_graph
 from kda_edge.manifest import InputContract
 from kda_edge.runtime.engines.cpu_engines import openvino_version
+from kda_edge.tiling.certificate_tiles import generated_tiles
 
 if not openvino_version():
     pytest.skip("OpenVINO has no wheel for this platform", allow_module_level=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -11,13 +12,25 @@ from numpy.typing import NDArray
 
 from kda_edge.certificate import Budget, Latency
 from kda_edge.errors import NotFaster
-from kda_edge.export.tiles.generated_tiles import Tile
 from kda_edge.export.verifying.cpu_latency import latency_on_cpu
 from kda_edge.export.verifying.verifier import require_fast
 from kda_edge.runtime.engines.in_turns import ROUNDS, WARM_UP
-from kda_edge.tiling.tile_answers import Engine
+from kda_edge.tiling.certificate_tiles import Tile
 
 TILE = Tile("flat", np.zeros((3, 32, 32), np.float32))
+
+
+@dataclass
+class FakeEngine:
+    """Answers the first band, after some time of a clock; one tile a call suits it, or as many as it is told."""
+
+    spend: Callable[[], None]
+    max_batch: int | None = None
+
+    def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        assert len(tiles) <= (self.max_batch or 1)
+        self.spend()
+        return tiles[:, :1]
 
 
 def test_medians_are_of_alternating_runs_after_the_warm_up() -> None:
@@ -27,15 +40,12 @@ def test_medians_are_of_alternating_runs_after_the_warm_up() -> None:
         "b": iter([9.0] * WARM_UP + [0.010] * ROUNDS),
     }
 
-    def to_engine(graph: onnx.ModelProto) -> Engine:
-        name = graph.producer_name
+    def to_engine(graph: onnx.ModelProto) -> FakeEngine:
+        def spend() -> None:
+            order.append(graph.producer_name)
+            now_s[0] += next(durations_s[graph.producer_name])
 
-        def run(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-            order.append(name)
-            now_s[0] += next(durations_s[name])
-            return tiles[:, :1]
-
-        return run
+        return FakeEngine(spend)
 
     graphs = onnx.ModelProto(producer_name="a"), onnx.ModelProto(producer_name="b")
     engines = {"an engine 1.0": to_engine}
@@ -62,13 +72,12 @@ def test_each_graph_is_timed_on_the_engine_that_is_the_fastest_for_it(
     now_s = [0.0]
     takes_ms = {"A": (int8_ms[0], fp32_ms[0]), "B": (int8_ms[1], fp32_ms[1])}
 
-    def opening(name: str) -> Callable[[onnx.ModelProto], Engine]:
-        def to_engine(graph: onnx.ModelProto) -> Engine:
-            def run(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+    def opening(name: str) -> Callable[[onnx.ModelProto], FakeEngine]:
+        def to_engine(graph: onnx.ModelProto) -> FakeEngine:
+            def spend() -> None:
                 now_s[0] += takes_ms[name][graph.producer_name == "fp32"] / 1000
-                return tiles[:, :1]
 
-            return run
+            return FakeEngine(spend)
 
         return to_engine
 

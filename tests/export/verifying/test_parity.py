@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from kda_edge.certificate import TileParity
 from kda_edge.errors import ParityError
-from kda_edge.export.tiles.generated_tiles import Tile
 from kda_edge.export.verifying.parity import Reference, measured_parity, worst_tile
+from kda_edge.tiling.certificate_tiles import Tile
 
 Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 TILES = [Tile(f"tile {i}", np.full((3, 4, 4), i / 10, np.float32)) for i in range(5)]

@@ -1,6 +1,6 @@
 """The bundled student gives a tile the same bytes in any batch and on any number of threads, on each CPU engine.
 
-Measured, not assumed: what holds here is what `OpenedEngine` says of this machine.
+Measured, not assumed: what holds here is what `OpenedEngine.facts` says of this machine.
 """
 
 from __future__ import annotations
@@ -66,17 +66,16 @@ def test_a_tile_has_the_same_bytes_in_any_batch_and_on_any_number_of_threads(
     assert alone[name].std() > 0.01  # else any engine would pass
     for batch in (8, 3):
         answers = np.concatenate([engine(tiles[i : i + batch]) for i in range(0, len(tiles), batch)])
-        if engine.batch_invariant and (engine.thread_invariant or threads == 1):
+        if engine.facts.batch_invariant and (engine.facts.threads is None or threads == 1):
             assert answers.tobytes() == alone[name].tobytes(), f"batches of {batch}"
-        assert np.abs(answers - alone[name]).max() <= (STEP if engine.thread_invariant else BFLOAT16.max_abs)
+        assert np.abs(answers - alone[name]).max() <= (STEP if engine.facts.threads is None else BFLOAT16.max_abs)
 
 
 @ON_X86
 def test_the_engines_in_float32_claim_that_neither_batch_nor_threads_matter() -> None:
     for name in ("cpu", "openvino"):
-        assert opened(name).batch_invariant
-        assert opened(name).thread_invariant
-    assert not opened("openvino-bf16").thread_invariant
+        assert opened(name).facts.batch_invariant
+        assert opened(name).facts.threads is None
 
 
 def test_engines_agree_within_the_certificate(alone: dict[str, NDArray[np.float32]]) -> None:

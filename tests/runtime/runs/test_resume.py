@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from resumable_runs import rows_kept, sloped
 from kda_edge.errors import Cancelled, EngineError, JournalError, OutputError, SceneError
 from kda_edge.manifest import Manifest
 from kda_edge.runtime import SceneOptions, SceneResult, Segmenter
+from kda_edge.tiling.tile_answers import EngineFacts
 
 HEIGHT, WIDTH = 200, 90  # 8 bands of 4 tiles, 24 rows each but for the last
 TILES, TO_STOP_AT = 32, 18
@@ -97,27 +99,22 @@ def test_a_run_that_was_stopped_at_its_very_end_asks_the_engine_for_nothing(
     assert contents(result) == contents(segmenter.predict_scene(path, tmp_path / "whole"))
 
 
-class Named:
-    """An engine with a name and a model's digest."""
-
-    def __init__(self, name: str = "cpu", graph_sha256: str = "0" * 64) -> None:
-        self.name, self.graph_sha256 = name, graph_sha256
-
-    def __call__(self, tiles: np.ndarray) -> np.ndarray:
-        return sloped(tiles)
+CPU = EngineFacts(name="cpu", graph_sha256="0" * 64)
 
 
 @pytest.mark.parametrize(
     ("engine", "facts", "options", "words"),
     [
-        (Named("tensorrt"), {}, {}, "--engine was cpu and is tensorrt"),
-        (Named(graph_sha256="1" * 64), {}, {}, "model graph was 000000000000 and is 111111111111"),
-        (Named(), {"checkpoint_sha256": "cd" * 32}, {}, "checkpoint was abababababab and is cdcdcdcdcdcd"),
-        (Named(), {"threshold": 0.25}, {}, "manifest was "),
-        (Named(), {}, {"overlap_px": 9}, "--overlap was 8 and is 9"),
-        (Named(), {}, {"bands": (3, 2, 1)}, "--bands was [1, 2, 3] and is [3, 2, 1]"),
-        (Named(), {}, {"value_range": (0, 200)}, "--value-range was null and is [0, 200]"),
-        (Named(), {}, {"resample": 0.4}, "--resample was null and is 0.4"),
+        (replace(CPU, name="tensorrt"), {}, {}, "--engine was cpu and is tensorrt"),
+        (replace(CPU, graph_sha256="1" * 64), {}, {}, "model graph was 000000000000 and is 111111111111"),
+        (replace(CPU, batch_invariant=False), {}, {}, "tiles a call was null and is 1"),
+        (replace(CPU, threads=0), {}, {}, "--threads was null and is 0"),
+        (CPU, {"checkpoint_sha256": "cd" * 32}, {}, "checkpoint was abababababab and is cdcdcdcdcdcd"),
+        (CPU, {"threshold": 0.25}, {}, "manifest was "),
+        (CPU, {}, {"overlap_px": 9}, "--overlap was 8 and is 9"),
+        (CPU, {}, {"bands": (3, 2, 1)}, "--bands was [1, 2, 3] and is [3, 2, 1]"),
+        (CPU, {}, {"value_range": (0, 200)}, "--value-range was null and is [0, 200]"),
+        (CPU, {}, {"resample": 0.4}, "--resample was null and is 0.4"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -125,14 +122,14 @@ def test_rows_of_another_run_are_refused_with_what_differs(
     make_manifest: Callable[..., Manifest],
     path: Path,
     journal: Path,
-    engine: Named,
+    engine: EngineFacts,
     facts: dict[str, Any],
     options: dict[str, Any],
     words: str,
 ) -> None:
-    cut_off(Segmenter(Named(), make_manifest()), path)
+    cut_off(Segmenter(sloped, make_manifest(), CPU), path)
     before = journal.read_bytes()
-    other = Segmenter(engine, make_manifest(**facts))
+    other = Segmenter(sloped, make_manifest(**facts), engine)
     with pytest.raises(JournalError) as caught:
         other.predict_scene(path, options=SceneOptions(**options))
     assert words in str(caught.value)

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from fake_tensorrt_run import VERSIONS, recorded_names
+from forks import in_a_fork
 from gpu_bench import KINDS, Bench, assert_right, tiles_of
 
-from kda_edge.errors import EngineError
+from kda_edge.errors import EngineError, UsageError
 from kda_edge.runtime.tensorrt.loaded_engine import USED_TO_RUN
 
 
@@ -134,3 +136,24 @@ def test_the_names_that_are_used_are_those_of_the_table() -> None:
     bench.trt.recorded = {kind: set(names) for kind, names in USED_TO_RUN.items()}
     with bench.runner(dla_core=1) as runner:
         assert_right(runner(tiles_of(9)), tiles_of(9))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_in_a_fork_the_device_is_left_alone(bench: Bench) -> None:
+    """CUDA can't be used there, and what a fork gave back would be gone for the process that still works with it."""
+    with bench.runner() as runner:
+        assert_right(runner(tiles_of(2)), tiles_of(2))
+        begun = runner.map([tiles_of(1), tiles_of(2), tiles_of(3)])
+        next(begun)
+        calls = len(bench.gpu.log)
+
+        def use() -> str:
+            for again in (lambda: next(begun), lambda: runner(tiles_of(1)), lambda: runner.timed(tiles_of(1))):
+                with pytest.raises(UsageError, match="the engine was opened in another process"):
+                    again()
+            runner.close()
+            return f"{len(bench.gpu.log) - calls} calls"
+
+        assert in_a_fork(use, leave=os._exit) == "0 calls"
+        assert [len(answer) for answer in begun] == [2, 3]
+    bench.gpu.require_clean()

@@ -235,6 +235,7 @@ def test_the_command_trains_evaluates_and_writes_what_it_measured(
     tuned = json.loads(result.read_text())
     assert read_checkpoint(ckpt).threshold == tuned["threshold"]
     assert tuned["metrics"]["scars"]["iou"] >= content["metrics"]["scars"]["iou"]
+    assert main([*judge, "--tile-px", "0"]) == 2  # which is no tile, and not the checkpoint's
     assert main([*run, "--crop-px", "32"]) == 1  # a run is in the way
     assert "kda-train: " in capsys.readouterr().err
 
@@ -244,6 +245,7 @@ def test_the_command_trains_evaluates_and_writes_what_it_measured(
     [
         (["segment", "--data", "none", "--out", "o"], 1, "no data file or folder"),
         (["segment", "--data", "{folders}", "--out", "o", "--crop-px", "50"], 2, "multiple of 32"),
+        (["segment", "--data", "{folders}", "--out", "o", "--finish-px", "0"], 2, "finish_px must be a multiple of 32"),
         (["segment", "--data", "{folders}", "--out", "o", "--variant", "mini"], 2, "no network 'mini'"),
         (["segment", "--data", "{folders}", "--out", "o", "--device", "cuda:99"], 2, "CUDA"),
         (["segment", "--data", "{folders}", "--out", "o", "--pixel-type", "uint16"], 2, "needs --value-range"),

@@ -4,9 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from places import BUNDLED
 
-from kda_edge.export.tiles.generated_tiles import Tile, generated_terrain, generated_tiles
-from kda_edge.manifest import InputContract
+from kda_edge.artifact_bytes import metadata_of
+from kda_edge.manifest import METADATA_KEY, InputContract, Manifest
+from kda_edge.tiling.certificate_tiles import Tile, generated_terrain, generated_tiles
 
 CONTRACTS = {
     "8 bit": InputContract(),
@@ -78,3 +80,13 @@ def test_the_digest_is_of_the_values_and_not_of_how_they_lie_in_memory() -> None
     turned = np.asfortranarray(pixels).astype(">f4")
     assert Tile("a", pixels).sha256 == Tile("b", turned).sha256
     assert Tile("a", pixels).sha256 != Tile("a", pixels[:, ::-1]).sha256
+
+
+def test_the_bundled_student_was_certified_on_these_very_pixels() -> None:
+    """An engine that is tried on them is tried on what its model's certificate is about."""
+    metadata = metadata_of(memoryview((BUNDLED / "student_nano.onnx").read_bytes()))
+    manifest = Manifest.from_json(metadata[METADATA_KEY])
+    assert manifest.certificate is not None
+    certified = {tile.tile: tile.sha256 for tile in manifest.certificate.tiles}
+    made = {tile.name: tile.sha256 for tile in generated_tiles(manifest.input, manifest.tile_px)}
+    assert {name: certified[name] for name in made} == made
