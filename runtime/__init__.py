@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 __all__ = [
     "Artifact",
     "BuildOptions",
+    "EngineFacts",
     "FrameResult",
     "FrameStream",
     "OpenedEngine",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from kda_edge.tiling.tile_answers import EngineFacts
+
     from .engines.artifact import Artifact, read_artifact
     from .opened_engine import OpenedEngine, open_engine
     from .results import Prediction, SceneResult, ShardResult
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 _MODULES: Final = {
     "Artifact": ".engines.artifact",
     "BuildOptions": ".tensorrt.build",
+    "EngineFacts": "kda_edge.tiling.tile_answers",
     "FrameResult": ".streams.stream_results",
     "FrameStream": ".streams.frame_stream",
     "OpenedEngine": ".opened_engine",

@@ -24,7 +24,7 @@ def for_type_checkers() -> dict[str, str]:
     tree = ast.parse(DOOR.read_text(encoding="utf-8"))
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
-    return {alias.name: f".{node.module}" for node in imports for alias in node.names}
+    return {alias.name: f"{'.' * node.level}{node.module}" for node in imports for alias in node.names}
 
 
 def test_the_table_of_modules_and_what_a_type_checker_sees_are_the_names() -> None:
@@ -37,7 +37,7 @@ def test_the_table_of_modules_and_what_a_type_checker_sees_are_the_names() -> No
 def test_a_public_name_imports_is_explained_and_stands_in_the_documents(name: str) -> None:
     found = getattr(kda_edge.runtime, name)
     assert found.__name__ == name
-    assert found.__module__ == f"kda_edge.runtime{kda_edge.runtime._MODULES[name]}"
+    assert found.__module__ == importlib.util.resolve_name(kda_edge.runtime._MODULES[name], "kda_edge.runtime")
     assert inspect.getdoc(found), "no docstring"
     assert not (inspect.getdoc(found) or "").startswith(f"{name}("), "the signature that dataclass writes"
     assert re.search(rf"\b{name}\b", DOCUMENTS)
