@@ -180,7 +180,7 @@ class Segmenter:
             resample: ground sampling distance to read the scene and make the map at, metres; `trained` is the nearest
                 that the model learned from; None is the scene's own.
             any_gsd: map also a scene whose pixels are far finer or coarser than any that the model learned from.
-            min_area: smaller polygons are left out, m2; pixels where the scene has no known place on Earth.
+            min_area: smaller polygons are left out, m2; pixels where nobody knows their area.
             overlap_px: least overlap of neighbouring tiles; None is a quarter of a tile.
             polygons: their format, `geojson` or `gpkg`.
             max_memory_bytes: most memory that the process may take; None: what is fastest.
