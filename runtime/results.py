@@ -46,7 +46,7 @@ class SceneResult:
         valid_px: pixels with data in the scene.
         landslide_px: pixels of class 1.
         polygons: how many were written, those below the least area left out.
-        area_m2: their ground area; None where the pixels have no known place on Earth.
+        area_m2: their ground area, or that in the CRS's own metres; None where nobody knows.
         tiles: in all.
         failed_tiles: tiles that the engine did not answer; where above 0, the map holds what is known.
         seconds: from opening the scene to the last file in place.

@@ -54,7 +54,7 @@ class SceneOptions:
             nearest that the model learned from; None is the scene's own.
         any_gsd: map also a scene whose pixels are far finer or coarser than any that the model learned from.
         overlap_px: least overlap of neighbouring tiles, 0 to a tile's side less 1; None is a quarter of a tile.
-        min_area: smaller polygons are left out, 0 or more; m2, or pixels where the scene has no known place on Earth.
+        min_area: smaller polygons are left out, 0 or more; m2, or pixels where nobody knows their area.
         polygons: their format, `geojson` or `gpkg`.
         max_memory_bytes: most memory that the process may take; None: what is fastest.
         strict: stop at the first failed tile instead of marking it.

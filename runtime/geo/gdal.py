@@ -1,4 +1,4 @@
-"""GDAL as the runtime uses it: a bounded cache, strict reads, warnings passed on or silenced."""
+"""GDAL as the runtime uses it: a bounded and shared block cache, strict reads, warnings passed on or silenced."""
 
 from __future__ import annotations
 
@@ -22,8 +22,12 @@ from kda_edge import errors
 from kda_edge.errors import UsageError
 from kda_edge.opening_process import call_in_forks
 
+from .readers_writer_lock import ReadersWriterLock
+
 # Whole rows are read once and written once, so the cache need only hold one row of blocks in flight. Unmeasured.
 CACHE_BYTES: Final = 32 * 2**20
+# Its bound while blocks wait in it to be written. When it is full, they are written: a map's layout follows from it.
+WRITER_CACHE_BYTES: Final = 32 * 2**20
 
 MESSAGE_CHARS: Final = 1000  # of one of GDAL's
 MOST_WARNINGS: Final = 8  # kept of one scene; a damaged file may warn with every block
@@ -38,13 +42,14 @@ class _BoundedCache:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
+        self._bytes = 0  # while it waits for blocks to be written; else 0
         self._before: Any = None
 
     def __enter__(self) -> None:
         with self._lock:
             if self._before is None:
                 self._before = get_gdal_config("GDAL_CACHEMAX")
-            set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)
+            set_gdal_config("GDAL_CACHEMAX", self._bytes or CACHE_BYTES)
             self._users += 1
 
     def __exit__(self, *_: object) -> None:
@@ -58,9 +63,46 @@ class _BoundedCache:
         """Forget the users, whose threads a fork does not have, and the lock that one of them may have held."""
         self._lock, self._users = threading.Lock(), 0
 
+    @contextmanager
+    def of_a_writer(self) -> Iterator[None]:
+        """Keep to another bound, whoever enters meanwhile; for one user at a time."""
+        try:
+            with self._lock:
+                self._bytes = WRITER_CACHE_BYTES
+                set_gdal_config("GDAL_CACHEMAX", self._bytes)
+            yield
+        finally:
+            with self._lock:
+                self._bytes = 0
+                set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)
+
 
 _cache: Final = _BoundedCache()
+_turns: Final = ReadersWriterLock()
 call_in_forks(_cache.begin_anew)
+call_in_forks(_turns.begin_anew)
+
+
+@contextmanager
+def reading_blocks() -> Iterator[None]:
+    """Read pixels: whenever nobody has blocks in the cache that wait to be written, see `writing_blocks`.
+
+    Not to be entered twice in one thread.
+    """
+    with _turns.shared():
+        yield
+
+
+@contextmanager
+def writing_blocks() -> Iterator[None]:
+    """Write through GDAL's block cache, alone, within `gdal_session`; at the end nothing must wait there any more.
+
+    A thread that reads and needs room would write what waits there: in another order each time, and the disk's errors
+    would be taken for damage of what it reads. A program's own threads are not held back: a write in order stays so,
+    but for two blocks that are written at the same moment.
+    """
+    with _turns.alone(), _cache.of_a_writer():
+        yield
 
 
 @contextmanager
@@ -71,7 +113,12 @@ def gdal_session() -> Iterator[None]:
     """
     with (
         _cache,
-        rasterio.Env(GTIFF_IGNORE_READ_ERRORS=False, GDAL_ERROR_ON_LIBJPEG_WARNING=True, GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.Env(
+            GTIFF_IGNORE_READ_ERRORS=False,
+            GDAL_ERROR_ON_LIBJPEG_WARNING=True,
+            GDAL_TIFF_INTERNAL_MASK=True,
+            GDAL_NUM_THREADS="1",  # else what its threads warn of is not heard, and they write blocks in another way
+        ),
     ):
         yield
 

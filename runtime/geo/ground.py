@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio.warp
 from rasterio.crs import CRS
+from rasterio.errors import CRSError
 
 from kda_edge.errors import SceneError
 
@@ -62,13 +63,17 @@ class Frame:
 
 @dataclass(frozen=True)
 class NoGround:
-    """Pixels have no known place on Earth.
+    """Pixels have no longitude and latitude, or outlines that can't be drawn in them.
 
     Attributes:
         reason: why, as half a sentence.
+        pixel_m2: area of a pixel in the CRS's own metres, where these are all that is known: a site's grid, the Moon.
+        around_pole: where the pixels lie, for areas, of a raster that surrounds a pole.
     """
 
     reason: str
+    pixel_m2: float | None = None
+    around_pole: Ground | None = None
 
 
 @dataclass(frozen=True)
@@ -123,18 +128,57 @@ def locate(placed: Placed) -> Ground | NoGround:
     if transform is None or transform.is_identity:
         return NoGround("the scene has a CRS and no transform")
     steps = np.linspace(0.0, 1.0, _OUTLINE_SAMPLES)
-    cols = np.concatenate([steps, np.ones_like(steps), steps[::-1], np.zeros_like(steps), [0.5]]) * placed.width_px
-    rows = np.concatenate([np.zeros_like(steps), steps, np.ones_like(steps), steps[::-1], [0.5]]) * placed.height_px
+    cols = np.concatenate([steps, np.ones_like(steps), steps[::-1], np.zeros_like(steps)]) * placed.width_px
+    rows = np.concatenate([np.zeros_like(steps), steps, np.ones_like(steps), steps[::-1]]) * placed.height_px
+    ground = ground_at_centre(placed)
     try:
-        lonlat = _lonlat(transform, crs, np.stack([cols, rows]))
+        outline = None if ground is None else continuous(ground.lonlat(np.stack([cols, rows])))
     except SceneError:
-        return NoGround("the scene's CRS has no way to longitude and latitude there")
-    outline = continuous(lonlat[:, :-1])
+        outline = None
+    if ground is None or outline is None:
+        metres = metres_per_unit(crs) if ground is None else None
+        pixel_m2 = None if metres is None else abs(float(transform.determinant)) * metres**2
+        return NoGround("the scene's CRS has no way to longitude and latitude there", pixel_m2)
     if abs(outline[0, -1] - outline[0, 0]) > 180:
-        return NoGround("the scene surrounds a pole")
-    lon, lat = lonlat[:, -1].tolist()
-    plane = CRS.from_dict(proj="laea", lon_0=lon, lat_0=lat, datum="WGS84", units="m")
-    return Ground(transform=transform, crs=crs, plane=plane)
+        return NoGround("the scene surrounds a pole", around_pole=ground)
+    return ground
+
+
+def ground_at_centre(placed: Placed) -> Ground | None:
+    """Return where the pixels about a raster's centre lie; None where nobody knows.
+
+    A CRS that is neither projected nor geographic (a site's grid, heights, a geocentric one) has no way to longitude
+    and latitude, whatever a library makes of it; one of another celestial body has none on Earth.
+    """
+    crs, transform = placed.crs, placed.transform
+    if crs is None or transform is None or not (crs.is_projected or crs.is_geographic):
+        return None
+    try:
+        lonlat = _lonlat(transform, crs, np.array([[placed.width_px / 2], [placed.height_px / 2]]))
+    except SceneError:
+        return None
+    lon, lat = lonlat[:, 0].tolist()
+    return Ground(transform, crs, CRS.from_dict(proj="laea", lon_0=lon, lat_0=lat, datum="WGS84", units="m"))
+
+
+def metres_per_unit(crs: CRS) -> float | None:
+    """Return the metres of one unit of a CRS whose coordinates are lengths on a plane; None for all others."""
+    try:
+        if crs.is_projected:
+            return float(crs.linear_units_factor[1])
+        system = crs.to_dict(projjson=True)
+    except CRSError:
+        return None
+    if system.get("type") == "CompoundCRS":
+        system = system["components"][0]
+    if system.get("type") != "EngineeringCRS" or system["coordinate_system"]["subtype"] != "Cartesian":
+        return None
+    unit = system["coordinate_system"]["axis"][0]["unit"]
+    if unit == "metre":
+        return 1.0
+    if not isinstance(unit, dict) or unit.get("type") != "LinearUnit" or unit.get("name") == "unknown":
+        return None
+    return float(unit["conversion_factor"]) or None
 
 
 def continuous(lonlat: Floats) -> Floats:

@@ -13,6 +13,7 @@ from kda_edge.manifest import Manifest
 from kda_edge.tiling.tile_stream import TileFailure
 
 from ..geo.gdal import GDAL_ERRORS, MOST_WARNINGS, one_line
+from ..geo.ground import NoGround, locate
 from ..mapping.rows import Counts, MappedRows
 from ..polygons.polygon_writer import FORMATS, PolygonSummary
 from ..results import SceneResult
@@ -136,11 +137,12 @@ def failure_notes(tally: Tally) -> Iterator[str]:
 def _map_notes(scene: Scene, tally: Tally, polygons: PolygonSummary, min_area: float) -> Iterator[str]:
     if tally.counts.valid_px == 0:
         yield "the scene has no valid pixel"
-    if polygons.area_m2 is None:
-        why = "has no CRS" if scene.crs is None or scene.transform is None else "lies where longitudes are not defined"
-        yield f"the scene {why}, so its polygons are in pixel coordinates"
-        if min_area > 0:
-            yield f"the least area {min_area:g} was counted in pixels"
+    located = locate(scene)
+    if isinstance(located, NoGround):
+        own = "; areas are in its CRS's own metres" if located.pixel_m2 is not None else ""
+        yield f"{located.reason}, so its polygons are in pixel coordinates{own}"
+    if polygons.area_m2 is None and min_area > 0:
+        yield f"the least area {min_area:g} was counted in pixels"
 
 
 def _older_notes(final: OutputPaths) -> Iterator[str]:

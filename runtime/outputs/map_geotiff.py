@@ -19,7 +19,7 @@ from rasterio.windows import Window
 from kda_edge.errors import OutputError
 from kda_edge.whole_files import free_bytes_at
 
-from ..geo.gdal import GDAL_ERRORS, gdal_session, one_line, open_raster
+from ..geo.gdal import GDAL_ERRORS, gdal_session, one_line, open_raster, reading_blocks, writing_blocks
 from ..map_format import BLOCK_PX, MAP_BANDS, NODATA_BYTE
 from ..scenes.scene import Scene
 from .georeference import alone, lies_as, not_carried, place, require_carried
@@ -37,6 +37,9 @@ class MapWriter:
     A thread of its own compresses and writes while the next rows are made; its errors are raised by the next call. The
     file's profile is its own, never the scene's; CRS and transform are the scene's to the bit. The map's mask is 0
     exactly where `class` is 255.
+
+    Equal rows give equal bytes. GDAL writes whole blocks of bytes at once, but bits of the mask and overviews when its
+    cache is full: they are made at the end, and alone.
     """
 
     def __init__(
@@ -107,9 +110,9 @@ class MapWriter:
         """
         sums = [0] * len(self._sums)
         with _as_output_error(self._path), alone(), open_raster(self._path) as dataset:
-            for row in range(0, dataset.height, BLOCK_PX):
-                window = Window(0, row, dataset.width, min(BLOCK_PX, dataset.height - row))
-                sums = _summed(sums, dataset.read(window=window), dataset.dataset_mask(window=window))
+            for window in _block_rows(dataset):
+                with reading_blocks():
+                    sums = _summed(sums, dataset.read(window=window), dataset.dataset_mask(window=window))
             placed = lies_as(dataset, self._scene)
         if sums != self._sums:
             raise OutputError(
@@ -159,7 +162,7 @@ class MapWriter:
         with _as_output_error(self._path):
             self._dataset = open_raster(
                 self._path,
-                "w",
+                "w+",
                 driver="GTiff",
                 height=scene.height_px,
                 width=scene.width_px,
@@ -181,9 +184,11 @@ class MapWriter:
             self._dataset.update_tags(**tags)
 
     def _complete(self) -> None:
-        """Close the file and add overviews."""
-        with _as_output_error(self._path):
-            self._dataset.close()
+        """Add the mask, close the file and add overviews."""
+        with _as_output_error(self._path), writing_blocks():
+            with self._dataset as dataset:
+                for window in _block_rows(dataset):
+                    dataset.write_mask(_mask_of(dataset.read([1], window=window)), window=window)
             longest_px = max(self._scene.height_px, self._scene.width_px)
             if longest_px > OVERVIEWS_FROM_PX:
                 with rasterio.Env(ZLEVEL_OVERVIEW=ZLEVEL), open_raster(self._path, "r+") as dataset:
@@ -200,7 +205,8 @@ class MapWriter:
         window = Window(0, row0, rows.shape[2], rows.shape[1])
         with _as_output_error(self._path):
             self._dataset.write(rows, window=window)
-            self._dataset.write_mask(mask, window=window)
+            if row0 == 0:  # the mask's directory lies behind the first blocks; no bit of it is written yet
+                self._dataset.write_mask(np.empty((0, 0), np.uint8), window=Window(0, 0, 0, 0))
         self._sums = _summed(self._sums, rows, mask)
 
 
@@ -236,6 +242,11 @@ def _mask_of(layers: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _summed(sums: list[int], layers: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[int]:
     """Return the running CRC-32 of each band and the mask, row after row: the same however the rows are cut."""
     return [zlib.crc32(np.ascontiguousarray(a).data, s) for a, s in zip((*layers, mask), sums, strict=True)]
+
+
+def _block_rows(dataset: Any) -> Iterator[Window]:
+    for row in range(0, dataset.height, BLOCK_PX):
+        yield Window(0, row, dataset.width, min(BLOCK_PX, dataset.height - row))
 
 
 def _overview_factors(longest_px: int) -> Iterator[int]:

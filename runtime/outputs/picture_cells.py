@@ -11,6 +11,7 @@ from rasterio.windows import Window
 
 from kda_edge.tiling.pixels import Pixels
 
+from ..geo.gdal import reading_blocks
 from ..scenes.read_ahead import ReadPlan
 from ..scenes.scene import Scene
 
@@ -26,7 +27,8 @@ def cells_of_map(landslides: Any, size_hw: tuple[int, int]) -> Bytes:
     rows, cols = firsts(landslides.height, size_hw[0]), firsts(landslides.width, size_hw[1])
     cells = np.zeros((len(rows), len(cols)), np.uint8)
     for window in strips(landslides):
-        meaning = landslides.read(1, window=window) + np.uint8(1)  # class 0, 1, 255 to GROUND, SLIDE, NO_DATA
+        with reading_blocks():
+            meaning = landslides.read(1, window=window) + np.uint8(1)  # class 0, 1, 255 to GROUND, SLIDE, NO_DATA
         first, last = np.searchsorted(rows, [window.row_off, window.row_off + window.height - 1], side="right") - 1
         starts = np.maximum(rows[first : last + 1] - window.row_off, 0)
         strip = np.maximum.reduceat(np.maximum.reduceat(meaning, starts, axis=0), cols, axis=1)

@@ -16,12 +16,13 @@ class Feature(NamedTuple):
 
     Attributes:
         id: row times width plus column of its first pixel in reading order, plus 1.
-        area_m2: on the WGS84 ellipsoid; None where the pixels have no place on Earth.
+        area_m2: on the WGS84 ellipsoid, or in the CRS's own metres; None where nobody knows.
         area_px: pixels.
         mean_probability: over its pixels, 0..1, four decimals.
         max_probability: over its pixels, 0..1, four decimals.
         qa_share: share of its pixels with any qa bit, 0..1, four decimals.
-        rings: rounded as above, closed, each (N, 2), the exterior first and counter-clockwise, holes clockwise.
+        rings: rounded as above, closed, each (N, 2), the exterior first and counter-clockwise, holes clockwise;
+            longitudes run on across the antimeridian.
     """
 
     id: int

@@ -7,10 +7,12 @@ order of their last rows, and of their first pixels where these are equal.
 
 Each says `id` (row times width plus column of its first pixel in reading order, plus 1: the same whatever the least
 area), `area_m2` (on the WGS84 ellipsoid), `area_px`, `mean_probability`, `max_probability` and `qa_share` (share of its
-pixels with any qa bit). Coordinates are longitude and latitude, or, where the scene has no CRS, a CRS without a way to
-longitude and latitude, or surrounds a pole, pixels (column, row) from the raster's upper left corner; then `area_m2` is
-null, and the file says why. A polygon across the antimeridian is not cut in two: its longitudes run on past 180 or -180
-degrees.
+pixels with any qa bit). Coordinates are longitude and latitude; across the antimeridian a GeoPackage's run on past 180
+or -180 degrees, and GeoJSON's polygons are cut.
+
+Where the scene has no CRS or no transform, a CRS without a way to longitude and latitude (a site's grid, another
+celestial body), or surrounds a pole, coordinates are pixels (column, row) from the raster's upper left corner, and the
+file says why. `area_m2` is then that of the CRS's own metres, around a pole that on the ellipsoid, or null.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import numpy.typing as npt
 from kda_edge.errors import OutputError, UsageError
 
 from ..geo.gdal import GDAL_ERRORS, one_line
-from ..geo.ground import Floats, Ground, Placed, locate
+from ..geo.ground import Floats, Ground, NoGround, Placed, locate
 from .connected_components import Components, ComponentStream
 from .features import DECIMALS, LONLAT, Feature, FeatureFile
 from .geojson import GeoJson
@@ -51,7 +53,7 @@ class PolygonSummary:
 
     Attributes:
         count: polygons.
-        area_m2: their ground area on the WGS84 ellipsoid; None where the pixels have no place on Earth.
+        area_m2: their ground area on the WGS84 ellipsoid, or in the CRS's own metres; None where nobody knows.
         area_px: their pixels.
     """
 
@@ -82,8 +84,7 @@ class PolygonWriter:
             raise UsageError(f"the least area must be 0 or more, not {min_area}")
         if path.suffix not in FORMATS:
             raise UsageError(f"polygons are written to .geojson or .gpkg, not {path.suffix or path.name}")
-        located = locate(placed)
-        self._ground = located if isinstance(located, Ground) else None
+        self._located = located = locate(placed)
         self._path, self._min_area = path, min_area
         self._height_px, self._rows = placed.height_px, 0
         self._stream = ComponentStream(placed.width_px)
@@ -126,12 +127,12 @@ class PolygonWriter:
         self._write(self._stream.finish())
         with _as_output_error(self._path):
             self._file.finish()
-        return PolygonSummary(self._count, None if self._ground is None else self._area_m2, self._area_px)
+        return PolygonSummary(self._count, self._area_m2 if _has_area(self._located) else None, self._area_px)
 
     def _write(self, components: Components) -> None:
         for batch in components.batches():
             with _as_output_error(self._path):
-                self._file.write(self._counted(_features(batch, self._ground)))
+                self._file.write(self._counted(_features(batch, self._located)))
 
     def _counted(self, features: Iterator[Feature]) -> Iterator[Feature]:
         for feature in features:
@@ -149,15 +150,26 @@ def facts_of(tags: Mapping[str, str]) -> dict[str, object]:
     return facts | {name: float(tags[name]) for name in ("threshold",) if name in tags}
 
 
-def _features(components: Components, ground: Ground | None) -> Iterator[Feature]:
+def _has_area(located: Ground | NoGround) -> bool:
+    return isinstance(located, Ground) or located.around_pole is not None or located.pixel_m2 is not None
+
+
+def _outlined(rings: Rings, located: Ground | NoGround) -> tuple[Rings, Floats, Floats | None]:
+    """Return the rings to draw, their points in the file's coordinates, (2, P), and the areas, m2, (N,), if known."""
+    if isinstance(located, Ground):
+        rings = rings.with_points_every(EDGE_PX)
+        return rings, *drawn(located, rings)
+    pixels = np.stack([rings.col, rings.row]).astype(np.float64)
+    if located.around_pole is not None:
+        return rings, pixels, drawn(located.around_pole, rings)[1]
+    return rings, pixels, None if located.pixel_m2 is None else rings.area_px() * located.pixel_m2
+
+
+def _features(components: Components, located: Ground | NoGround) -> Iterator[Feature]:
     rings = rings_of(components)
     assert np.array_equal(rings.area_px(), components.sums[0])
-    if ground is None:
-        points, areas_m2 = np.stack([rings.col, rings.row]).astype(np.float64), None
-    else:
-        rings = rings.with_points_every(EDGE_PX)
-        points, square_metres = drawn(ground, rings)
-        areas_m2 = [float(f"{area:.10g}") for area in square_metres.tolist()]
+    rings, points, square_metres = _outlined(rings, located)
+    areas_m2 = None if square_metres is None else [float(f"{area:.10g}") for area in square_metres.tolist()]
     closed, ends = _closed(rings, np.round(points, DECIMALS) + 0.0)  # no -0
     pixels, total, top, flagged = components.sums
     mean = np.round(total / (pixels * PROBABILITY_SCALE), 4).tolist()

@@ -42,7 +42,7 @@ def merge_shards(
         scene: the scene, for its place on Earth and the picture; read once to see that it is the shards'.
         shards: files that `Segmenter.predict_shard` has written, or folders of them.
         out_dir: folder of the outputs, created if missing; None writes beside the scene.
-        min_area: smaller polygons are left out, m2; pixels where the scene has no known place on Earth.
+        min_area: smaller polygons are left out, m2; pixels where nobody knows their area.
         polygons: their format, `geojson` or `gpkg`.
         cancel: an event that another thread sets, or a function that says whether to stop.
 

@@ -19,7 +19,7 @@ from rasterio.windows import Window
 from kda_edge.errors import SceneError
 from kda_edge.tiling.pixels import Pixels
 
-from ..geo.gdal import GDAL_ERRORS, MOST_WARNINGS, listening, one_line, open_raster, valid_mask
+from ..geo.gdal import GDAL_ERRORS, MOST_WARNINGS, listening, one_line, open_raster, reading_blocks, valid_mask
 
 COPY_AGAIN: Final = "the file is damaged or not fully copied; copy it again from its source"
 PROBES: Final = 16  # blocks looked at before a file counts as unreadable
@@ -113,7 +113,7 @@ class BlockReader:
         for _ in range(2):
             heard: list[str] = []
             try:
-                with listening(heard):
+                with reading_blocks(), listening(heard):
                     image = self._dataset.read(self._bands, window=window).transpose(1, 2, 0)
                     valid = np.ones(image.shape[:2], np.bool_) if self._all_valid else valid_mask(self._dataset, window)
             except GDAL_ERRORS as error:

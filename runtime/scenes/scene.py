@@ -18,7 +18,7 @@ from kda_edge.manifest import InputContract
 from kda_edge.tiling.pixels import Pixels
 
 from ..geo.gdal import GDAL_ERRORS, one_line, open_raster
-from ..geo.ground_sampling import ground_sampling_m, gsd_note, nearest_m
+from ..geo.ground_sampling import ground_sampling_m, gsd_note, nearest_m, pixel_sides_m, shape_note
 from ..scene_options import Resample, require_resample
 from .block_reader import COPY_AGAIN, BlockReader
 from .file_checks import require_file, require_transform, require_whole
@@ -42,6 +42,7 @@ class Scene:
         bands: 1-based numbers of the bands that the model gets, in its order.
         pixel_type: of the file.
         gsd_m: side of a pixel on the ground, metres; None where nobody knows.
+        sides_m: how far a pixel reaches the longest and the shortest way, likewise.
         factor: sides of a pixel over those in the file; 1 where nothing is resampled.
         contract: the pixels that the model may be given.
         value_range: least and largest value that the scene can hold, where the user declared it.
@@ -55,6 +56,7 @@ class Scene:
     bands: tuple[int, int, int]
     pixel_type: np.dtype[Any]
     gsd_m: float | None
+    sides_m: tuple[float, float] | None
     factor: float
     contract: InputContract
     value_range: tuple[float, float] | None
@@ -95,6 +97,7 @@ class Scene:
             yield f"the scene was read at {self.gsd_m:.3g} m instead of {own} a pixel, and so is its map{finer}"
         for note in (
             gsd_note(self.gsd_m, self.contract.gsd_m),
+            shape_note(self.sides_m),
             value_note(values, self.pixel_type, self.contract, self.value_range),
         ):
             if note is not None:
@@ -149,6 +152,7 @@ def open_scene(
         except GDAL_ERRORS as error:
             raise SceneError(f"{path} has a header that can't be read ({one_line(error)}); {COPY_AGAIN}") from error
         gsd_m, factor = _grid(path, ground_sampling_m(crs, transform, *dataset.shape), resample, contract)
+        sides_m = pixel_sides_m(crs, transform, *dataset.shape)
         require_ground_sampling(path, gsd_m, contract, any_gsd=any_gsd)
         source = reader if factor == 1 else Resampled(reader, factor)
         if max(source.height_px, source.width_px) > MOST_PX:
@@ -164,6 +168,7 @@ def open_scene(
             bands=chosen,
             pixel_type=pixel_type,
             gsd_m=gsd_m,
+            sides_m=None if sides_m is None else (sides_m[0] * factor, sides_m[1] * factor),
             factor=factor,
             contract=contract,
             value_range=value_range,

@@ -186,6 +186,28 @@ def test_a_scene_without_a_crs_says_where_its_polygons_lie(
     assert not any("least area" in note for note in segmenter.predict_scene(path).notes)
 
 
+@pytest.mark.parametrize(
+    "crs",
+    [
+        'LOCAL_CS["site grid",UNIT["metre",1]]',
+        'PROJCS["Moon",GEOGCS["Moon",DATUM["Moon",SPHEROID["Moon",1737400,0]],PRIMEM["Meridian",0],'
+        'UNIT["degree",0.0174532925199433]],PROJECTION["Equirectangular"],UNIT["metre",1]]',
+    ],
+    ids=["site", "moon"],
+)
+def test_a_scene_in_metres_without_longitude_and_latitude_has_areas_in_these_and_says_so(
+    segmenter: Segmenter, tmp_path: Path, scene_at: Callable[..., Any], crs: str
+) -> None:
+    path = scene_at(tmp_path / "s.tif", np.full((40, 40, 3), 255, np.uint8), crs=crs).path
+    result = segmenter.predict_scene(path, min_area=399)
+    assert (result.polygons, result.area_m2) == (1, 400)  # of half a metre a pixel
+    assert (
+        "the scene's CRS has no way to longitude and latitude there, so its polygons are in pixel coordinates; "
+        "areas are in its CRS's own metres" in result.notes
+    )
+    assert segmenter.predict_scene(path, min_area=401).polygons == 0
+
+
 def test_small_polygons_are_left_out_but_not_their_pixels(
     segmenter: Segmenter, tmp_path: Path, scene_at: Callable[..., Any]
 ) -> None:

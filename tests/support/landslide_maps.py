@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,15 @@ SHAPES = {
 #.#######.#
 #.........#
 ###########
+""",
+    "arms with an eye each": """
+########
+#.##...#
+###....#
+.......#
+.###...#
+.#.#####
+.###....
 """,
     "chequers": """
 #.#.#
@@ -154,3 +164,16 @@ def burnt(feature: dict[str, Any], shape_hw: tuple[int, int]) -> set[tuple[int, 
     """The pixels of a feature in pixel coordinates, by GDAL's own rasteriser."""
     inside = rasterio.features.rasterize([feature["geometry"]], out_shape=shape_hw)
     return {(int(r), int(c)) for r, c in zip(*np.nonzero(inside), strict=True)}
+
+
+def parsed(polygon: bytes) -> list[list[list[float]]]:
+    """Return the rings of a little-endian well-known binary polygon."""
+    order, kind, count = struct.unpack_from("<BII", polygon)
+    assert (order, kind) == (1, 3)
+    at, rings = 9, []
+    for _ in range(count):
+        (points,) = struct.unpack_from("<I", polygon, at)
+        rings.append(np.frombuffer(polygon, "<f8", 2 * points, at + 4).reshape(-1, 2).tolist())
+        at += 4 + 16 * points
+    assert at == len(polygon)
+    return rings

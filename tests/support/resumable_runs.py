@@ -1,4 +1,7 @@
-"""Runs over one scene that are killed and begun again, with an engine that says how often it was asked."""
+"""Runs over one scene that are killed and begun again, with an engine that says how often it was asked.
+
+They run under pressure: GDAL's cache holds few blocks, and threads that read the scene, over and over, take them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +18,13 @@ from typing import Any
 import numpy as np
 
 from kda_edge.manifest import Manifest
+from kda_edge.runtime.geo import gdal
 from kda_edge.runtime.runs.journal import read_journal
 from kda_edge.runtime.scene_options import SceneOptions
 from kda_edge.runtime.segmenter import Segmenter
+
+CACHE_BYTES = 3 * 2**16  # three blocks of a map
+READERS = 2  # threads
 
 
 def sloped(tiles: np.ndarray) -> np.ndarray:
@@ -73,11 +81,22 @@ def rows_kept(journal: Path) -> int:
         return kept.rows_px
 
 
+def _press(scene: str) -> None:
+    """Read a scene for ever."""
+    with gdal.gdal_session():
+        while True:
+            with gdal.open_raster(Path(scene)) as dataset:
+                dataset.read()
+
+
 def _fork_what_is_asked_for() -> None:
     for line in sys.stdin:
         manifest, scene, out, log, delay_s, options = json.loads(line)
         pid = os.fork()
         if pid == 0:
+            gdal.CACHE_BYTES = CACHE_BYTES  # type: ignore[misc]
+            for _ in range(READERS):
+                threading.Thread(target=_press, args=(scene,), daemon=True).start()
             segmenter = Segmenter(counting(Path(log), delay_s), Manifest.from_json(manifest))
             segmenter.predict_scene(scene, out, SceneOptions(**options))
             os._exit(0)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyogrio
 import pytest
-from landslide_maps import NORTH_UP, UTM, blobs, fed, layers_of
+from landslide_maps import NORTH_UP, UTM, blobs, fed, layers_of, parsed
 from pyogrio.raw import read
 from rasterio.crs import CRS
 
@@ -29,19 +29,6 @@ def both(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str
     first, second = (fed(path, layers, facts=FACTS, cuts=(11, 30), **place) for path in paths)
     assert first == second
     return paths[0], json.loads(paths[1].read_text())
-
-
-def parsed(polygon: bytes) -> list[list[list[float]]]:
-    """Return the rings of a little-endian well-known binary polygon."""
-    order, kind, count = struct.unpack_from("<BII", polygon)
-    assert (order, kind) == (1, 3)
-    at, rings = 9, []
-    for _ in range(count):
-        (points,) = struct.unpack_from("<I", polygon, at)
-        rings.append(np.frombuffer(polygon, "<f8", 2 * points, at + 4).reshape(-1, 2).tolist())
-        at += 4 + 16 * points
-    assert at == len(polygon)
-    return rings
 
 
 def test_gdal_reads_the_polygons_of_the_geojson(both: tuple[Path, dict[str, Any]]) -> None:

@@ -1,4 +1,7 @@
-"""kill -9 at any moment, then the same again: the same bytes, and at most one band is done twice."""
+"""kill -9 at any moment, then the same again: the same bytes, and at most one band is done twice.
+
+The killed runs have little of GDAL's cache and much company (see `Runs`); the one that they are compared with has not.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from kda_edge.tiling.tile_grid import TileGrid
 
 DELAY_S = 0.002  # a tile
 IN_FLIGHT = 4  # tiles that may be answered while a band is blended and recorded
-HEIGHT, WIDTH, TILE, OVERLAP = 420, 200, 32, 8
+HEIGHT, WIDTH, TILE, OVERLAP = 630, 520, 64, 16  # 9 blocks a band, overviews
 KILLS = 6
 
 

@@ -202,6 +202,29 @@ def test_the_same_metres_give_the_same_grid_as_the_trained_end_that_they_are(
             assert (one.factor, one.transform, one.height_px) == (other.factor, other.transform, other.height_px)
 
 
+def test_metres_are_those_on_the_ground_however_the_projection_stretches_it(
+    tmp_path: Path, scene_at: Callable[..., Any]
+) -> None:
+    """Web Mercator at 68 degrees north, where 30 units are 11.2 m: the same scene as in UTM, and no coarser."""
+    transform = Affine(30, 0, 2.2e6, 0, -30, 10_444_000)  # latitude 68.0
+    path = scene_at(tmp_path / "s.tif", np.full((60, 80, 3), 9, np.uint8), crs="EPSG:3857", transform=transform).path
+    ground_m = 30 * math.cos(math.radians(68))
+    with gdal_session(), open_scene(path, METRE) as scene:
+        assert scene.gsd_m == pytest.approx(ground_m, rel=5e-3)
+        assert f"a pixel is {scene.gsd_m:.3g} m and the model learned from 1 to 4 m" in " ".join(
+            scene.notes(np.array([99]))
+        )
+    with gdal_session(), open_scene(path, METRE, resample=5.0) as scene:
+        assert scene.factor == pytest.approx(5.0 / ground_m, rel=5e-3)
+        assert scene.transform.a == pytest.approx(150 / ground_m, rel=5e-3)
+    with (
+        gdal_session(),
+        pytest.raises(SceneError, match=r"a pixel of .* is 11\.[23] m .*--any-gsd"),
+        open_scene(path, InputContract(gsd_m=(0.5, 2.0))),
+    ):
+        pass
+
+
 def test_what_can_not_be_resampled_is_refused_with_the_remedy(tmp_path: Path, scene_at: Callable[..., Any]) -> None:
     image = np.full((20, 20, 3), 9, np.uint8)
     path = scene_at(tmp_path / "s.tif", image).path
