@@ -10,20 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from file_writers import REPLACING, WRITERS
 
 from kda_edge import whole_files
-from kda_edge.whole_files import PART, flush, free_bytes_at, staged, write_first, write_whole
+from kda_edge.whole_files import PART, flush, free_bytes_at, staged, write_first
 
 OLDER, NEWER = b"older", b"newer " * 1000
-
-
-def write_staged(path: Path, content: bytes) -> None:
-    with staged(path) as hidden:
-        hidden.write_bytes(content)
-
-
-WRITERS: list[Callable[[Path, bytes], None]] = [write_whole, write_first, write_staged]
-REPLACING = [write_whole, write_staged]
 
 
 @pytest.fixture

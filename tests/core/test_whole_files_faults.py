@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from file_writers import REPLACING, WRITERS
 from full_disks import room_for
 
-from kda_edge.whole_files import flush, publish, staged, write_first, write_whole
+from kda_edge.whole_files import flush, publish, staged, write_whole
 
 OLDER, NEWER = b"older", b"newer " * 1000
 NOBODY = 65534
@@ -46,15 +47,6 @@ POWERLESS = """
     except OSError as error:
         print(type(error).__name__, error.filename, error.strerror)
 """
-
-
-def write_staged(path: Path, content: bytes) -> None:
-    with staged(path) as hidden:
-        hidden.write_bytes(content)
-
-
-WRITERS: list[Callable[[Path, bytes], None]] = [write_whole, write_first, write_staged]
-REPLACING = [write_whole, write_staged]
 
 
 @pytest.fixture
