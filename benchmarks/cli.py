@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from kda_edge import __version__
 from kda_edge.errors import KdaEdgeError, UsageError
+from kda_edge.standard_streams import with_steady_streams
 
 PROGRAM: Final = "kda-bench"
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -34,6 +35,7 @@ COMMANDS: Final = {
 }
 
 
+@with_steady_streams
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0 done, 1 an error or a regression, 2 wrong usage, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from kda_edge import __version__
 from kda_edge.errors import Cancelled, KdaEdgeError
+from kda_edge.standard_streams import with_steady_streams
 
 from ..engines.engine_names import ENGINES
 from .config import InferConfig, require_fitting
@@ -132,6 +133,7 @@ def parse(argv: Sequence[str] | None = None) -> InferConfig:
     )
 
 
+@with_steady_streams
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0 done, 1 an error, 2 wrong usage, 128 and the number of a stop signal."""
     from .stop_signals import heard

@@ -24,6 +24,7 @@ MAY_USE: dict[str, dict[str, set[str]]] = {
         "metrics": set(),
         "machine": {"__init__"},
         "whole_files": {"errors"},
+        "standard_streams": set(),
         "artifact_bytes": {"errors"},
         "certificate": {"errors"},
         "manifest": {"__init__", "certificate", "errors"},
