@@ -118,8 +118,10 @@ def _occupy_closed() -> None:
     """
     for descriptor in filterfalse(_is_open, (0, 1, 2)):
         null = os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
-        assert null == descriptor
-        os.set_inheritable(null, True)  # as standard streams are
+        if null != descriptor:  # a thread was faster
+            os.dup2(null, descriptor)
+            os.close(null)
+        os.set_inheritable(descriptor, True)  # as standard streams are
 
 
 def _is_open(descriptor: int) -> bool:
