@@ -19,6 +19,7 @@ from rasterio.errors import CRSError, NodataShadowWarning, NotGeoreferencedWarni
 from rasterio.windows import Window
 
 from kda_edge.errors import UsageError
+from kda_edge.gdal_data import require_gdal_data
 
 # Whole rows are read once and written once, so the cache need only hold one row of blocks in flight. Unmeasured.
 CACHE_BYTES: Final = 32 * 2**20
@@ -59,7 +60,11 @@ def gdal_session() -> Iterator[None]:
     """Bound GDAL's block cache and have files that can't be read fail; several threads may be inside at once.
 
     The cache's former bound is restored when the last of them leaves.
+
+    Raises:
+        UsageError: the environment names data that PROJ can't use, and there are no others.
     """
+    require_gdal_data()
     with (
         _cache,
         rasterio.Env(GTIFF_IGNORE_READ_ERRORS=False, GDAL_ERROR_ON_LIBJPEG_WARNING=True, GDAL_TIFF_INTERNAL_MASK=True),
@@ -136,6 +141,7 @@ def listening(heard: list[str]) -> Iterator[None]:
 
 def open_raster(path: Path, mode: str = "r", **profile: Any) -> Any:
     """Open a dataset as `rasterio.open` does, silent where it has no georeference."""
+    require_gdal_data()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         return rasterio.open(path, mode, **profile)
