@@ -18,6 +18,7 @@ from kda_edge.tiling.predict import Progress
 from kda_edge.tiling.tile_answers import Engine
 
 from .engines.shared_engine import SharedEngine
+from .geo.raster_names import RasterName, raster_named
 from .mapping.image_in_memory import predict_image
 from .open_engine import open_engine
 from .results import Prediction, SceneResult, ShardResult
@@ -150,7 +151,7 @@ class Segmenter:
 
     def predict_scene(
         self,
-        path: str | Path,
+        path: str | RasterName,
         out_dir: str | Path | None = None,
         *,
         bands: tuple[int, int, int] | None = None,
@@ -172,7 +173,7 @@ class Segmenter:
         there when it is called again with the same scene, model, engine and settings, and ends with the same bytes.
 
         Args:
-            path: of the scene.
+            path: of the scene, or its address as GDAL reads it, such as `https://host/scene.tif`.
             out_dir: folder of the outputs, created if missing; None writes beside the scene.
             bands: 1-based numbers of the model's bands (red, green, blue), in its order; None asks the file.
             value_range: least and largest value that the scene can hold, mapped linearly onto the model's; None
@@ -201,7 +202,7 @@ class Segmenter:
             Cancelled: `cancel` said so.
         """
         order = Order(
-            path=Path(path),
+            path=raster_named(path),
             out_dir=None if out_dir is None else Path(out_dir),
             bands=bands,
             value_range=value_range,
@@ -221,7 +222,7 @@ class Segmenter:
 
     def predict_shard(
         self,
-        path: str | Path,
+        path: str | RasterName,
         shard: Shard,
         out_dir: str | Path | None = None,
         *,
@@ -256,7 +257,7 @@ class Segmenter:
             cancel: says whether to stop.
         """
         order = Order(
-            path=Path(path),
+            path=raster_named(path),
             out_dir=None if out_dir is None else Path(out_dir),
             bands=bands,
             value_range=value_range,

@@ -9,6 +9,8 @@ from typing import Final, Literal
 
 from kda_edge.errors import UsageError
 
+from ..geo.raster_names import RasterName
+
 OF_VIDEO: Final = {"every", "max_side_px", "seconds"}  # options that scenes don't have
 OF_BOTH: Final = {"model", "out_dir", "overlap_px", "as_json", "quiet", "engine", "allow_unverified", "threads"}
 
@@ -43,7 +45,7 @@ class InferConfig:
         seconds: of a video, from its start, or None for all.
     """
 
-    scenes: tuple[Path, ...]
+    scenes: tuple[RasterName, ...]
     model: Path | None
     out_dir: Path | None
     bands: tuple[int, int, int] | None

@@ -50,10 +50,10 @@ def parse(argv: Sequence[str] | None = None) -> InferConfig:
     add(
         "scenes",
         nargs="+",
-        type=source,
         metavar="scene.tif",
-        help="georeferenced image, any format that GDAL reads; or a video",
+        help="georeferenced image, any format that GDAL reads, or its address; or a video",
     )
+    add("--video", action="store_true", help="take them for videos, whatever they are called: http://camera/live")
     add("--model", type=Path, metavar="M.onnx", help="model made by kda-export (default: the bundled student)")
     add("-o", "--out", type=Path, metavar="DIR", help="folder for the outputs (default: beside each scene)")
     add(
@@ -106,9 +106,10 @@ def parse(argv: Sequence[str] | None = None) -> InferConfig:
     add("-q", "--quiet", action="store_true", help="print nothing but errors")
     add("--version", action="version", version=f"{PROGRAM} {__version__}")
     args = parser.parse_args(argv)
+    sources = [source(name, video=args.video) for name in args.scenes]
     return InferConfig(
-        scenes=tuple(name for name in args.scenes if isinstance(name, Path)),
-        videos=tuple(name for name in args.scenes if isinstance(name, str)),
+        scenes=tuple(name for name in sources if not isinstance(name, str)),
+        videos=tuple(name for name in sources if isinstance(name, str)),
         every=args.every,
         max_side_px=args.max_side,
         seconds=args.seconds,

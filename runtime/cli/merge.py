@@ -33,7 +33,7 @@ def merge(argv: Sequence[str], stop: StopSignals) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("scene", type=Path, metavar="scene.tif", help="the image that was mapped")
+    add("scene", metavar="scene.tif", help="the image that was mapped")
     add("--shards", nargs="+", type=Path, required=True, metavar="DIR", help="folders of shards, or their files")
     add("-o", "--out", type=Path, metavar="DIR", help="folder for the outputs (default: beside the scene)")
     add("--min-area", type=area, default=0.0, metavar="M2", help="leave out polygons below this, m2")

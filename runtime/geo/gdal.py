@@ -6,7 +6,7 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,13 +18,27 @@ from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import CRSError, NodataShadowWarning, NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.windows import Window
 
+from kda_edge.addresses import redacted
 from kda_edge.errors import UsageError
 from kda_edge.gdal_data import require_gdal_data
+
+from .raster_names import RasterAddress, RasterName
 
 # Whole rows are read once and written once, so the cache need only hold one row of blocks in flight. Unmeasured.
 CACHE_BYTES: Final = 32 * 2**20
 
 MOST_WARNINGS: Final = 8  # kept of one scene; a damaged file may warn with every block
+
+# Of addresses, where the environment says nothing else: a server that does not answer, or sends less than 100 bytes a
+# second for half a minute, is asked twice more and then given up. Choices, unmeasured.
+HTTP_BOUNDS: Final[dict[str, Any]] = {
+    "GDAL_HTTP_CONNECTTIMEOUT": 10,
+    "GDAL_HTTP_LOW_SPEED_LIMIT": 100,
+    "GDAL_HTTP_LOW_SPEED_TIME": 30,
+    "GDAL_HTTP_MAX_RETRY": 2,
+    "GDAL_HTTP_RETRY_DELAY": 1,
+}
+_KEPT_BY_GDAL: Final = ":".join(f"/vsi{kind}/" for kind in ("adls", "az", "curl", "gs", "oss", "s3", "swift"))
 
 # rasterio 1.3's RasterioIOError is an OSError and no RasterioError, and CRSError is neither in any version.
 GDAL_ERRORS: Final = (RasterioError, RasterioIOError, CPLE_BaseError, CRSError)
@@ -67,7 +81,12 @@ def gdal_session() -> Iterator[None]:
     require_gdal_data()
     with (
         _cache,
-        rasterio.Env(GTIFF_IGNORE_READ_ERRORS=False, GDAL_ERROR_ON_LIBJPEG_WARNING=True, GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.Env(
+            GTIFF_IGNORE_READ_ERRORS=False,
+            GDAL_ERROR_ON_LIBJPEG_WARNING=True,
+            GDAL_TIFF_INTERNAL_MASK=True,
+            **_unset(HTTP_BOUNDS),
+        ),
     ):
         yield
 
@@ -83,7 +102,7 @@ class _Ear(logging.Filter):
         if threading.get_ident() != self._thread:
             return True  # for another thread's ear to hear
         if record.levelno >= logging.WARNING:
-            text = " ".join(record.getMessage().split())
+            text = redacted(" ".join(record.getMessage().split()))
             if text not in self._heard and len(self._heard) < MOST_WARNINGS:
                 self._heard.append(text)
         return record.levelno >= _attention.level
@@ -139,12 +158,32 @@ def listening(heard: list[str]) -> Iterator[None]:
             _attention.log.removeFilter(ear)
 
 
-def open_raster(path: Path, mode: str = "r", **profile: Any) -> Any:
-    """Open a dataset as `rasterio.open` does, silent where it has no georeference."""
+def open_raster(name: RasterName, mode: str = "r", **profile: Any) -> Any:
+    """Open a dataset as `rasterio.open` does, silent where it has no georeference.
+
+    Of an address, masks and other files beside it are asked for by name: folders of a server can't always be listed.
+    """
     require_gdal_data()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path, mode, **profile)
+        if isinstance(name, Path):
+            return rasterio.open(name, mode, **profile)
+        try:
+            with rasterio.Env(**_unset({"GDAL_DISABLE_READDIR_ON_OPEN": True})):
+                return rasterio.open(name.gdal_name, mode, **profile)
+        except GDAL_ERRORS as error:
+            raise RasterioIOError(one_line(error)) from None  # the chain of causes may name passwords
+
+
+def forget(name: RasterAddress) -> None:
+    """Have the next opening of an address ask its server again: GDAL keeps what it has read, also of a server gone."""
+    with rasterio.Env(CPL_VSIL_CURL_NON_CACHED=_KEPT_BY_GDAL), suppress(*GDAL_ERRORS):
+        open_raster(name).close()
+
+
+def _unset(options: dict[str, Any]) -> dict[str, Any]:
+    """Return those options that neither the environment nor the program has set otherwise."""
+    return {name: value for name, value in options.items() if get_gdal_config(name) in (None, value)}
 
 
 def valid_mask(dataset: Any, window: Window) -> NDArray[np.bool_]:
@@ -160,5 +199,5 @@ def one_line(error: BaseException) -> str:
         error = error.__cause__
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    text = " ".join(str(error).split())
+    text = redacted(" ".join(str(error).split()))
     return text or type(error).__name__

@@ -19,6 +19,7 @@ from kda_edge.manifest import Manifest
 from kda_edge.tiling.tile_stream import TileFailure
 
 from ..geo.gdal import GDAL_ERRORS, MOST_WARNINGS, gdal_session, one_line
+from ..geo.raster_names import said
 from ..mapping.mapped_rows import MappedRows
 from ..polygons.polygon_writer import FORMATS, PolygonSummary, PolygonWriter, facts_of
 from ..results import SceneResult
@@ -116,7 +117,7 @@ def assemble(
         polygons = completing.result()
     check()
     return SceneResult(
-        scene_path=scene.path,
+        scene_path=said(scene.path),
         map_path=final.map,
         polygons_path=final.polygons,
         picture_path=final.picture,

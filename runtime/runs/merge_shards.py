@@ -14,6 +14,7 @@ from kda_edge.manifest import Manifest
 from ..outputs.assemble import assemble
 from .framed_file import alone
 from ..geo.gdal import gdal_session
+from ..geo.raster_names import raster_named
 from .journal import Header, Journal, read_journal
 from ..mapping.mapped_rows import MappedRows
 from .request import Cancel, Order
@@ -53,7 +54,7 @@ def merge_shards(
         UsageError: an argument that can't be right.
         OutputError: the outputs can't be written.
     """
-    start_s, scene_path = time.perf_counter(), Path(scene)
+    start_s, scene_path = time.perf_counter(), raster_named(scene)
     order = Order(scene_path, None if out_dir is None else Path(out_dir), min_area=min_area, cancel=cancel)
     final = output_paths(scene_path, order.out_dir, polygons)
     with ExitStack() as stack:

@@ -14,6 +14,7 @@ from kda_edge.manifest import InputContract, Manifest
 from kda_edge.tiling.tile_answers import Engine
 from kda_edge.tiling.predict import Progress
 
+from ..geo.raster_names import RasterName
 from ..scenes.scene import Resample, Scene, open_scene
 
 Cancel: TypeAlias = threading.Event | Callable[[], bool]
@@ -48,7 +49,7 @@ class Model:
 class Order:
     """What is asked of a scene, as `Segmenter.predict_scene` explains it."""
 
-    path: Path
+    path: RasterName
     out_dir: Path | None = None
     bands: tuple[int, int, int] | None = None
     value_range: tuple[float, float] | None = None

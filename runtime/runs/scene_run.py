@@ -15,6 +15,7 @@ from kda_edge.tiling.tile_grid import TileGrid
 
 from ..outputs.assemble import Tally, assemble, failure_notes
 from ..geo.gdal import gdal_session
+from ..geo.raster_names import said
 from ..mapping.image_in_memory import OVERLAP_SHARE
 from .journal import Header, Journal, opened_journal, require_same
 from ..mapping.mapped_rows import MappedRows, mapped_rows
@@ -204,7 +205,7 @@ def map_shard(order: Order, shard: Shard, model: Model) -> ShardResult:
             journal.finish(rows_path)
     first_row, end_row = work.rows
     return ShardResult(
-        scene_path=order.path,
+        scene_path=said(order.path),
         rows_path=rows_path,
         shard=str(shard),
         first_row=first_row,
