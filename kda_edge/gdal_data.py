@@ -12,9 +12,12 @@ import os
 from pathlib import Path
 from typing import Final
 
+from kda_edge.addresses import redacted
 from kda_edge.errors import UsageError
 
 PROJ_VARIABLES: Final = ("PROJ_DATA", "PROJ_LIB")  # rasterio takes the first that there is
+
+GDAL_LOGGERS: Final = ("rasterio._env", "rasterio._err")  # to which rasterio passes on what GDAL says
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +25,8 @@ _log = logging.getLogger(__name__)
 @functools.cache
 def require_gdal_data() -> None:
     """Make sure, once in a process and before GDAL's first work, that GDAL and PROJ have data that fit them.
+
+    From then on, what GDAL says is logged without passwords.
 
     Variables that name what can't be used are taken out of this process's environment: rasterio reads them again and
     again. A folder of PROJ's that can be used stays; somebody may have put grids there.
@@ -31,6 +36,8 @@ def require_gdal_data() -> None:
     """
     from rasterio.env import GDALDataFinder
 
+    for logger in GDAL_LOGGERS:
+        logging.getLogger(logger).addFilter(_redacted_record)
     own = GDALDataFinder().search_wheel()
     if own:  # a wheel's GDAL brings all that it needs and has no plugins
         _leave_out("GDAL_DRIVER_PATH", "rasterio has its own GDAL")
@@ -50,6 +57,12 @@ def require_gdal_data() -> None:
         named = " and ".join(f"{name}={folder}" for name, folder in left_out.items())
         raise UsageError(f"PROJ can't use {named} ({reason}); unset that, or name the data of rasterio's own PROJ")
     raise UsageError(f"PROJ has no data ({reason}); install rasterio again: pip install --force-reinstall rasterio")
+
+
+def _redacted_record(record: logging.LogRecord) -> bool:
+    """Take users, passwords and queries of addresses out of what GDAL says; a filter of loggers."""
+    record.msg, record.args = redacted(record.getMessage()), ()
+    return True
 
 
 def _leave_out(name: str, reason: str) -> None:

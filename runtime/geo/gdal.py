@@ -6,7 +6,7 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,23 +22,24 @@ from kda_edge.addresses import redacted
 from kda_edge.errors import UsageError
 from kda_edge.gdal_data import require_gdal_data
 
-from .raster_names import RasterAddress, RasterName
+from .raster_names import RasterName
 
 # Whole rows are read once and written once, so the cache need only hold one row of blocks in flight. Unmeasured.
 CACHE_BYTES: Final = 32 * 2**20
 
 MOST_WARNINGS: Final = 8  # kept of one scene; a damaged file may warn with every block
 
-# Of addresses, where the environment says nothing else: a server that does not answer, or sends less than 100 bytes a
-# second for half a minute, is asked twice more and then given up. Choices, unmeasured.
-HTTP_BOUNDS: Final[dict[str, Any]] = {
+# Of addresses, where the environment says nothing else. A server that does not answer, or sends less than 100 bytes a
+# second for half a minute, is asked twice more and then given up; choices, unmeasured. What was read is not kept when
+# a file is closed: GDAL would go on to give it when the file has changed, or its server is gone.
+FROM_SERVERS: Final[dict[str, Any]] = {
+    "CPL_VSIL_CURL_NON_CACHED": ":".join(f"/vsi{kind}/" for kind in ("adls", "az", "curl", "gs", "oss", "s3", "swift")),
     "GDAL_HTTP_CONNECTTIMEOUT": 10,
     "GDAL_HTTP_LOW_SPEED_LIMIT": 100,
     "GDAL_HTTP_LOW_SPEED_TIME": 30,
     "GDAL_HTTP_MAX_RETRY": 2,
     "GDAL_HTTP_RETRY_DELAY": 1,
 }
-_KEPT_BY_GDAL: Final = ":".join(f"/vsi{kind}/" for kind in ("adls", "az", "curl", "gs", "oss", "s3", "swift"))
 
 # rasterio 1.3's RasterioIOError is an OSError and no RasterioError, and CRSError is neither in any version.
 GDAL_ERRORS: Final = (RasterioError, RasterioIOError, CPLE_BaseError, CRSError)
@@ -85,7 +86,7 @@ def gdal_session() -> Iterator[None]:
             GTIFF_IGNORE_READ_ERRORS=False,
             GDAL_ERROR_ON_LIBJPEG_WARNING=True,
             GDAL_TIFF_INTERNAL_MASK=True,
-            **_unset(HTTP_BOUNDS),
+            **_unset(FROM_SERVERS),
         ),
     ):
         yield
@@ -159,26 +160,16 @@ def listening(heard: list[str]) -> Iterator[None]:
 
 
 def open_raster(name: RasterName, mode: str = "r", **profile: Any) -> Any:
-    """Open a dataset as `rasterio.open` does, silent where it has no georeference.
-
-    Of an address, masks and other files beside it are asked for by name: folders of a server can't always be listed.
-    """
+    """Open a dataset as `rasterio.open` does, silent where it has no georeference."""
     require_gdal_data()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         if isinstance(name, Path):
             return rasterio.open(name, mode, **profile)
         try:
-            with rasterio.Env(**_unset({"GDAL_DISABLE_READDIR_ON_OPEN": True})):
-                return rasterio.open(name.gdal_name, mode, **profile)
+            return rasterio.open(name.gdal_name, mode, **profile)
         except GDAL_ERRORS as error:
             raise RasterioIOError(one_line(error)) from None  # the chain of causes may name passwords
-
-
-def forget(name: RasterAddress) -> None:
-    """Have the next opening of an address ask its server again: GDAL keeps what it has read, also of a server gone."""
-    with rasterio.Env(CPL_VSIL_CURL_NON_CACHED=_KEPT_BY_GDAL), suppress(*GDAL_ERRORS):
-        open_raster(name).close()
 
 
 def _unset(options: dict[str, Any]) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from rasterio.windows import Window
 from kda_edge.errors import SceneError
 from kda_edge.tiling.pixels import Pixels
 
-from ..geo.gdal import GDAL_ERRORS, MOST_WARNINGS, forget, listening, one_line, open_raster, valid_mask
-from ..geo.raster_names import RasterAddress, RasterName, over_network
+from ..geo.gdal import GDAL_ERRORS, MOST_WARNINGS, listening, one_line, open_raster, valid_mask
+from ..geo.raster_names import RasterName, over_network
 from .remedies import bring_back
 
 COPY_AGAIN: Final = "the file is damaged or not fully copied; copy it again from its source"
@@ -101,11 +101,6 @@ class BlockReader:
             return "known to be lost"
         pixels = self._twice(block.row0, block.row1, block.col0, block.col1)
         if isinstance(pixels, str):
-            if self._over_network:  # a network that fails would cost block after block its time-outs
-                raise SceneError(
-                    f"{self._path} can't be read in rows {block.row0} to {block.row1 - 1} ({pixels}); check the "
-                    "network, or download the scene and map the file, whose damaged parts are marked"
-                )
             if self._decoded_from_the_top:
                 self._end_px = block.row0
             else:
@@ -131,12 +126,15 @@ class BlockReader:
             reason = heard[-1]
             _log.info("%s: rows %d to %d can't be read: %s", self._path, row0, row1 - 1, "; ".join(heard))
             self._open_anew()
+        if self._over_network:  # a network that fails would cost block after block its time-outs
+            raise SceneError(
+                f"{self._path} can't be read in rows {row0} to {row1 - 1} ({reason}); check the network and go on, "
+                "or download the scene and map the file, whose damaged parts are marked"
+            )
         return reason
 
     def _open_anew(self) -> None:
         self._dataset.close()
-        if isinstance(self._path, RasterAddress):
-            forget(self._path)
         try:
             self._dataset = open_raster(self._path)
         except GDAL_ERRORS as error:

@@ -11,7 +11,7 @@ def copy_again(name: RasterName) -> str:
     """Return what to do where a raster can't be opened or read."""
     if isinstance(name, Path):
         return "copy it again from its source"
-    return "check the address, the network and the right to read it"
+    return "check the address, the network and the right to read it, or download it and give the file"
 
 
 def not_a_raster(name: RasterName) -> str:

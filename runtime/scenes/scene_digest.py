@@ -27,6 +27,7 @@ _INSIDE: Final = re.compile(r"(/vsi(7z|gzip|rar|tar|zip)/)+")  # what GDAL calls
 _SERVED_DRIVERS: Final = frozenset(
     {"DAAS", "EEDAI", "NGW", "OGCAPI", "PLMosaic", "PostGISRaster", "WCS", "WMS", "WMTS"}
 )
+OVERVIEWS: Final = ".ovr"
 PAM: Final = ".aux.xml"  # written by viewers too, with statistics: what it says of the scene counts, not its bytes
 
 
@@ -37,7 +38,7 @@ class SceneContent:
     Attributes:
         path: of the scene.
         sha256: of all that its pixels and its place come from, in hexadecimal; None where some of it can't be known.
-        identity: the same, or where that is None, of what is known in its place: names and facts.
+        identity: the same less overviews beside it, which viewers add; names count for what can't be known.
         stamps: size and time of change of each of its files.
         served: those of its files that lie on web servers, by GDAL's names.
     """
@@ -81,8 +82,9 @@ def digesting(path: RasterName) -> Iterator[Callable[[], SceneContent]]:
         raise SceneError(f"{path} can't be read ({one_line(error)}); {copy_again(path)}") from error
     local = {name: file for name in files if (file := _local_file(name)) is not None}
     stamps = {file: _stamp(file) for file in local.values()}  # before the first byte is read
-    served = {name: state for name in files.keys() - local.keys() if (state := served_file(name)) is not None}
+    served = {name: state for name in files.keys() - local.keys() if (state := _served(name)) is not None}
     unknown = [name for name in files if name not in local and name not in served]
+    facts += filter(None, (_inside(name, file) for name, file in local.items()))
     # Where the bytes do not count, the name does.
     facts += [served[name].state if name in served else anonymous(name) for name in files if name not in local]
     bytes_of = dict.fromkeys(file for file in local.values() if not file.name.endswith(PAM))
@@ -91,8 +93,8 @@ def digesting(path: RasterName) -> Iterator[Callable[[], SceneContent]]:
         digest = threads.submit(_digest, facts, list(bytes_of), stopped)
 
         def content() -> SceneContent:
-            known = digest.result()
-            return SceneContent(path, None if unknown else known, known, stamps, served)
+            sha256, identity = digest.result()
+            return SceneContent(path, None if unknown else sha256, identity, stamps, served)
 
         try:
             yield content
@@ -100,11 +102,16 @@ def digesting(path: RasterName) -> Iterator[Callable[[], SceneContent]]:
             stopped.set()
 
 
-def _digest(facts: list[str], files: list[Path], stopped: threading.Event) -> str:
+def _digest(facts: list[str], files: list[Path], stopped: threading.Event) -> tuple[str, str]:
+    """Return the digest of all, and that without overviews."""
     digest = hashlib.sha256("\n".join(facts).encode(errors="surrogateescape"))
+    identity = digest.copy()
     for file in files:
-        digest.update(_file_digest(file, stopped))
-    return digest.hexdigest()
+        content = _file_digest(file, stopped)
+        digest.update(content)
+        if file.suffix.lower() != OVERVIEWS:
+            identity.update(content)
+    return digest.hexdigest(), identity.hexdigest()
 
 
 def _collect(name: RasterName, facts: list[str], files: dict[str, None]) -> None:
@@ -140,14 +147,27 @@ def _local_file(name: str) -> Path | None:
         return None
 
 
+def _served(name: str) -> ServedFile | None:
+    """Ask a web server about a file; None where only GDAL knows the way to it, by a proxy or a login of its own."""
+    try:
+        return served_file(name, tries=1)
+    except SceneError:
+        return None
+
+
+def _inside(name: str, file: Path) -> str:
+    """Return where in an archive a file of GDAL's name lies; empty: it is no archive."""
+    return name.replace("{", "").replace("}", "").rpartition(file.name)[2] if _INSIDE.match(name) else ""
+
+
 def _selector(address: RasterAddress) -> str:
-    """Return what an address says besides where local files lie: which raster of an archive, or of many in a file."""
+    """Return what an address says besides the names of files: which of several rasters in a file, which bands."""
     name = address.gdal_name
-    archive = _local_file(name) if _INSIDE.match(name) else None
-    if archive is not None:
-        return name.rpartition(archive.name)[2]
-    said = anonymous(name) if scheme_of(name) == "vrt" else address.shown  # bands and windows of vrt:// are a query
-    return ":".join(part for part in said.replace('"', "").split(":") if _local_file(part) is None)
+    if scheme_of(name) == "vrt":
+        return anonymous(name)
+    if scheme_of(name) or name.startswith("/vsi"):
+        return ""
+    return ":".join(part for part in address.shown.replace('"', "").split(":") if _local_file(part) is None)
 
 
 def _facts(dataset: Any) -> tuple[object, ...]:

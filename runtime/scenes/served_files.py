@@ -42,14 +42,15 @@ class ServedFile:
     state: str
 
 
-def served_file(gdal_name: str) -> ServedFile | None:
+def served_file(gdal_name: str, *, tries: int = TRIES) -> ServedFile | None:
     """Ask a server about a file; None: not on a web server, or it says nothing that tells its states apart.
 
     Args:
         gdal_name: as GDAL calls it, such as `/vsicurl/https://host/scene.tif`.
+        tries: how often a server that does not answer is asked.
 
     Raises:
-        SceneError: the server does not answer, three times.
+        SceneError: it does not answer.
     """
     found = _SERVED.search(gdal_name)
     if found is None:
@@ -57,7 +58,7 @@ def served_file(gdal_name: str) -> ServedFile | None:
     url = found[1]
     archive = _ARCHIVE.fullmatch(url) if found.start() else None
     url = archive[1] if archive else url
-    answer = _asked(url)
+    answer = _asked(url, tries)
     if answer is None:
         return None
     etag, size, changed = answer
@@ -72,7 +73,7 @@ def served_file(gdal_name: str) -> ServedFile | None:
     return ServedFile(plain, hashlib.sha256(repr(facts).encode()).hexdigest())
 
 
-def _asked(url: str) -> tuple[str, str, str] | None:
+def _asked(url: str, tries: int) -> tuple[str, str, str] | None:
     """Return ETag, size and time of change, empty where there is none; None where the server does not say.
 
     One byte is asked for, not the header alone: signed addresses allow reading only.
@@ -84,7 +85,7 @@ def _asked(url: str) -> tuple[str, str, str] | None:
         word = base64.b64encode(unquote(login[2]).encode()).decode()
         request.add_unredirected_header("Authorization", f"Basic {word}")
     reason = ""
-    for number in range(TRIES):
+    for number in range(tries):
         if number:
             time.sleep(PAUSE_S)
         try:

@@ -136,10 +136,10 @@ class VideoFrames(_FromOpenCV):
         """Refuse a file that is served: begun anew whenever it is opened again, it would go on for ever.
 
         Raises:
-            VideoError: for a second time it ended after one frame, or gave the very same frames.
+            VideoError: it gave one frame and no other, or the very same frames again.
         """
         ended, self._connection = self._connection, Connection()
-        one = ended.frames == 1 and any(before.frames == 1 for before in self._ended)
+        one = ended.frames == 1 and not self._ended
         if one or ended in self._ended:
             what = "one frame and ends: a picture" if one else f"the same {ended.frames} frames again: a recording"
             raise VideoError(f"{self.name} gives {what}, no stream; save it to a file and give that")
