@@ -164,6 +164,7 @@ class Segmenter:
         max_memory_bytes: int | None = None,
         strict: bool = False,
         restart: bool = False,
+        overwrite: bool = False,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> SceneResult:
@@ -187,6 +188,7 @@ class Segmenter:
             max_memory_bytes: most memory that the process may take; None: what is fastest.
             strict: stop at the first failed tile instead of marking it.
             restart: forget what a run that was cut off has finished.
+            overwrite: replace the map of another scene, should one lie there; one of the same scene always is.
             progress: called with tiles done and tiles in all, in the calling thread.
             cancel: an event that another thread sets, or a function that says whether to stop; asked at each tile.
 
@@ -197,7 +199,7 @@ class Segmenter:
             SceneError: the scene can't be read, is not what the model takes, or was changed while it was mapped.
             UsageError: an argument that can't be right.
             EngineError: the engine answered not one tile; with `strict`, a tile failed.
-            OutputError: the outputs can't be written, or another run is writing them.
+            OutputError: the outputs can't be written, another run is writing them, or they are another scene's.
             JournalError: the rows recorded are of another scene, model, engine or setting.
             Cancelled: `cancel` said so.
         """
@@ -214,6 +216,7 @@ class Segmenter:
             max_memory_bytes=max_memory_bytes,
             strict=strict,
             restart=restart,
+            overwrite=overwrite,
             progress=progress,
             cancel=cancel,
         )
@@ -234,6 +237,7 @@ class Segmenter:
         max_memory_bytes: int | None = None,
         strict: bool = False,
         restart: bool = False,
+        overwrite: bool = False,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> ShardResult:
@@ -253,6 +257,7 @@ class Segmenter:
             max_memory_bytes: most memory that the process may take.
             strict: stop at the first failed tile.
             restart: forget what a run that was cut off has finished.
+            overwrite: replace the shard of another scene, should one lie there.
             progress: called with tiles done and tiles in all, of those that touch these rows.
             cancel: says whether to stop.
         """
@@ -267,6 +272,7 @@ class Segmenter:
             max_memory_bytes=max_memory_bytes,
             strict=strict,
             restart=restart,
+            overwrite=overwrite,
             progress=progress,
             cancel=cancel,
         )

@@ -229,7 +229,7 @@ def _repeat(segmenter: Segmenter, engine: BusyEngine, options: argparse.Namespac
     reset_peak()
     start = time.perf_counter()
     with PhaseSampler() as sampler:
-        result = segmenter.predict_scene(options.scene, folder, overlap_px=options.overlap)
+        result = segmenter.predict_scene(options.scene, folder, overlap_px=options.overlap, overwrite=True)
         wall_s = time.perf_counter() - start
     if result.failed_tiles:
         raise EngineError(

@@ -47,7 +47,7 @@ class Ours:
         self._engine.forget()
         start = time.perf_counter()
         result = self._segmenter.predict_scene(
-            scene_path, out_dir, bands=self._task.bands, overlap_px=self._task.overlap_px
+            scene_path, out_dir, bands=self._task.bands, overlap_px=self._task.overlap_px, overwrite=True
         )
         seconds = time.perf_counter() - start
         if result.failed_tiles:

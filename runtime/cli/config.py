@@ -12,7 +12,17 @@ from kda_edge.errors import UsageError
 from ..geo.raster_names import RasterName
 
 OF_VIDEO: Final = {"every", "max_side_px", "seconds"}  # options that scenes don't have
-OF_BOTH: Final = {"model", "out_dir", "overlap_px", "as_json", "quiet", "engine", "allow_unverified", "threads"}
+OF_BOTH: Final = {
+    "model",
+    "out_dir",
+    "overlap_px",
+    "as_json",
+    "quiet",
+    "engine",
+    "allow_unverified",
+    "threads",
+    "overwrite",
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,7 @@ class InferConfig:
         max_memory_bytes: most memory to take, or None.
         strict: stop a scene at its first failed tile.
         restart: forget what a run that was cut off has finished.
+        overwrite: replace outputs of other scenes or videos.
         shard: number and count of the share of each scene that is wanted, or None for all of it.
         every: look at each `every`-th frame of a video.
         max_side_px: longest side to which frames are made smaller, or None for as they are.
@@ -63,6 +74,7 @@ class InferConfig:
     max_memory_bytes: int | None = None
     strict: bool = False
     restart: bool = False
+    overwrite: bool = False
     shard: tuple[int, int] | None = None
     videos: tuple[str, ...] = ()
     every: int = 1

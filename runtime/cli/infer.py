@@ -98,6 +98,7 @@ def parse(argv: Sequence[str] | None = None) -> InferConfig:
     add("--max-memory", type=memory, metavar="SIZE", help="most memory to take, such as 800M or 1.5G")
     add("--strict", action="store_true", help="stop a scene at its first failed tile instead of marking it")
     add("--restart", action="store_true", help="forget what a run that was cut off has finished, and begin anew")
+    add("--overwrite", action="store_true", help="replace maps of other scenes that lie where the new ones go")
     add("--shard", type=shard, metavar="I/N", help="compute the I-th of N shares, for kda-infer merge")
     add("--every", type=count, default=1, metavar="N", help="look at every N-th frame of a video")
     add("--max-side", type=count, metavar="PX", help="make a video's frames smaller, which changes what is found")
@@ -130,6 +131,7 @@ def parse(argv: Sequence[str] | None = None) -> InferConfig:
         max_memory_bytes=args.max_memory,
         strict=args.strict,
         restart=args.restart,
+        overwrite=args.overwrite,
         shard=args.shard,
     )
 

@@ -38,6 +38,7 @@ def merge(argv: Sequence[str], stop: StopSignals) -> int:
     add("-o", "--out", type=Path, metavar="DIR", help="folder for the outputs (default: beside the scene)")
     add("--min-area", type=area, default=0.0, metavar="M2", help="leave out polygons below this, m2")
     add("--polygons", choices=POLYGONS, default="geojson", help="format of the polygons (default: geojson)")
+    add("--overwrite", action="store_true", help="replace the map of another scene, should one lie there")
     add("--json", action="store_true", help="print one JSON object, on one line")
     add("-q", "--quiet", action="store_true", help="print nothing but errors")
     args = parser.parse_args(argv)
@@ -46,7 +47,13 @@ def merge(argv: Sequence[str], stop: StopSignals) -> int:
 
     with stop.polled() as asked:
         result = merge_shards(
-            args.scene, args.shards, args.out, min_area=args.min_area, polygons=args.polygons, cancel=asked
+            args.scene,
+            args.shards,
+            args.out,
+            min_area=args.min_area,
+            polygons=args.polygons,
+            overwrite=args.overwrite,
+            cancel=asked,
         )
     if result.failed_tiles:
         print(f"{PROGRAM}: {args.scene}: {result.notes[0]}", file=sys.stderr)

@@ -63,6 +63,7 @@ def _run(
                 "max_memory_bytes": config.max_memory_bytes,
                 "strict": config.strict,
                 "restart": config.restart,
+                "overwrite": config.overwrite,
                 "progress": bar(scene_path.name, sys.stderr) if show_bar else None,
                 "cancel": asked,
             }

@@ -25,6 +25,7 @@ from ..polygons.polygon_writer import FORMATS, PolygonSummary, PolygonWriter, fa
 from ..results import SceneResult
 from ..scenes.scene import Scene
 from .map_geotiff import map_writer
+from .map_owner import SCENE_TAG
 from .output_files import OutputPaths
 from .picture import write_picture
 
@@ -79,6 +80,7 @@ def assemble(
     hidden: OutputPaths,
     *,
     min_area: float,
+    digest: Callable[[], str],
     notes: tuple[str, ...] = (),
     check: Callable[[], None] = lambda: None,
 ) -> SceneResult:
@@ -93,6 +95,7 @@ def assemble(
         final: names that the files will have.
         hidden: names to write to; what is there after an error is worthless.
         min_area: smaller polygons are left out, m2.
+        digest: of the scene, by which the map is known as its own; asked when the first rows are written.
         notes: about the model, for the result.
         check: called between the steps; what it raises ends them.
 
@@ -105,7 +108,7 @@ def assemble(
         OutputError: a file can't be written.
     """
     tally = Tally()
-    with _files(scene, map_tags(manifest), hidden, min_area) as files:
+    with _files(scene, map_tags(manifest), digest, hidden, min_area) as files:
         for part in rows:
             tally.add(part)
             files.add(part.layers)
@@ -175,8 +178,10 @@ class _Files:
 
 
 @contextmanager
-def _files(scene: Scene, tags: dict[str, str], hidden: OutputPaths, min_area: float) -> Iterator[_Files]:
-    writing = _writing(scene, tags, hidden, min_area)
+def _files(
+    scene: Scene, tags: dict[str, str], digest: Callable[[], str], hidden: OutputPaths, min_area: float
+) -> Iterator[_Files]:
+    writing = _writing(scene, tags, digest, hidden, min_area)
     with ThreadPoolExecutor(1, "kda-edge-write") as thread:
         try:
             yield _Files(thread, writing)
@@ -184,11 +189,13 @@ def _files(scene: Scene, tags: dict[str, str], hidden: OutputPaths, min_area: fl
             thread.submit(writing.close)  # in the thread that has opened the files; waited for below
 
 
-def _writing(scene: Scene, tags: dict[str, str], hidden: OutputPaths, min_area: float) -> _Writing:
+def _writing(
+    scene: Scene, tags: dict[str, str], digest: Callable[[], str], hidden: OutputPaths, min_area: float
+) -> _Writing:
     """Write the layers that are sent, (3, h, W), and complete the files at None; returns what polygons there are."""
     with (
         gdal_session(),
-        map_writer(hidden.map, scene, tags) as pixels,
+        map_writer(hidden.map, scene, tags, late_tags=lambda: {SCENE_TAG: digest()}) as pixels,
         PolygonWriter(hidden.polygons, scene, facts=facts_of(tags), min_area=min_area) as polygons,
     ):
         while (layers := (yield)) is not None:

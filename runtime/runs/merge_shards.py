@@ -19,6 +19,7 @@ from .journal import Header, Journal, read_journal
 from ..mapping.mapped_rows import MappedRows
 from .request import Cancel, Order
 from .journal import journal_path
+from ..outputs.map_owner import require_own_map
 from ..outputs.output_files import output_paths, ready_folder, staged
 from ..results import SceneResult
 from ..scenes.scene import open_scene
@@ -33,6 +34,7 @@ def merge_shards(
     *,
     min_area: float = 0.0,
     polygons: str = "geojson",
+    overwrite: bool = False,
     cancel: Cancel | None = None,
 ) -> SceneResult:
     """Write map, polygons and picture of a scene from the rows of all its shards, all three or none.
@@ -45,6 +47,7 @@ def merge_shards(
         out_dir: folder of the outputs, created if missing; None writes beside the scene.
         min_area: smaller polygons are left out, m2; pixels where the scene has no known place on Earth.
         polygons: their format, `geojson` or `gpkg`.
+        overwrite: replace the map of another scene, should one lie there.
         cancel: an event that another thread sets, or a function that says whether to stop.
 
     Raises:
@@ -80,6 +83,8 @@ def merge_shards(
             )
         ready_folder(final, scene_path)
         stack.enter_context(alone(journal_path(final.map)))
+        if not overwrite:
+            require_own_map(final.map, scene_path, lambda: content.identity)
         with staged(final, scene_path) as hidden:
             result = assemble(
                 _rows(journals, order.check),
@@ -88,6 +93,7 @@ def merge_shards(
                 final,
                 hidden,
                 min_area=min_area,
+                digest=lambda: content.identity,
                 notes=tuple(dict.fromkeys(note for journal in journals for note in _header(journal).notes)),
                 check=order.check,
             )

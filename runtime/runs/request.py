@@ -61,6 +61,7 @@ class Order:
     max_memory_bytes: int | None = None
     strict: bool = False
     restart: bool = False
+    overwrite: bool = False
     progress: Progress | None = None
     cancel: Cancel | None = None
 

@@ -22,8 +22,9 @@ from ..mapping.mapped_rows import MappedRows, mapped_rows
 from .memory_bounds import Bounds, Work, bounds_within, resident_bytes
 from .request import Model, Order
 from .journal import journal_path
+from ..outputs.map_owner import require_own_map
 from ..outputs.output_files import output_paths, ready_folder, staged
-from .shards import shard_path
+from .shards import require_own_shard, shard_path
 from ..outputs.georeference import require_carried
 from ..mapping.value_range import with_values_mapped
 from .journal_recorder import Recorder
@@ -49,6 +50,10 @@ class _Work:
     def rows(self) -> tuple[int, int]:
         """First row that is wanted, and the one behind the last."""
         return (0, self.scene.height_px) if self.shard is None else self.shard.rows(self.scene.height_px)
+
+    def digest(self) -> str:
+        """Return what the scene is known by; waits for it."""
+        return self.content().identity
 
     def header(self) -> Header:
         """Return what the rows depend on; waits for the digest of the scene."""
@@ -167,9 +172,15 @@ def map_scene(order: Order, model: Model) -> SceneResult:
     start_s, final = time.perf_counter(), output_paths(order.path, order.out_dir, order.polygons)
     with _opened(order, model) as work:
         ready_folder(final, order.path)
-        with opened_journal(journal_path(final.map), restart=order.restart) as journal, work.kept(journal):
+        with opened_journal(journal_path(final.map), restart=order.restart) as journal:
+            if not order.overwrite:
+                require_own_map(final.map, order.path, work.digest)
             resumed_rows = journal.rows_px
-            with staged(final, order.path) as hidden, closing(work.all_rows(journal)) as rows:
+            with (
+                work.kept(journal),
+                staged(final, order.path) as hidden,
+                closing(work.all_rows(journal)) as rows,
+            ):
                 result = assemble(
                     rows,
                     work.scene,
@@ -177,6 +188,7 @@ def map_scene(order: Order, model: Model) -> SceneResult:
                     final,
                     hidden,
                     min_area=order.min_area,
+                    digest=work.digest,
                     notes=model.notes,
                     check=order.check,
                 )
@@ -190,19 +202,23 @@ def map_shard(order: Order, shard: Shard, model: Model) -> ShardResult:
     final = output_paths(order.path, order.out_dir, order.polygons)
     rows_path = shard_path(final.map, shard)
     with _opened(order, model, shard) as work:
-        if work.content().sha256 is None:
+        sha256 = work.content().sha256
+        if sha256 is None:
             raise SceneError(f"{order.path} is made of more than local files, so shards of it can't be told apart")
         require_carried(work.scene)
         ready_folder(final, order.path)
-        with opened_journal(journal_path(rows_path), restart=order.restart) as journal, work.kept(journal):
+        with opened_journal(journal_path(rows_path), restart=order.restart) as journal:
+            if not order.overwrite:
+                require_own_shard(rows_path, order.path, sha256)
             resumed_rows = journal.rows_px
-            with closing(work.all_rows(journal)) as rows:
-                for part in rows:
-                    tally.add(part)
-            order.check()
-            if not journal.rows_px:
-                journal.begin(work.header())
-            journal.finish(rows_path)
+            with work.kept(journal):
+                with closing(work.all_rows(journal)) as rows:
+                    for part in rows:
+                        tally.add(part)
+                order.check()
+                if not journal.rows_px:
+                    journal.begin(work.header())
+                journal.finish(rows_path)
     first_row, end_row = work.rows
     return ShardResult(
         scene_path=said(order.path),
