@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from kda_edge import __version__
 from kda_edge.commands import ended
+from kda_edge.standard_streams import with_steady_streams
 
 PROGRAM: Final = "kda-bench"
 # Name: module of this package and its line in the help. The module has `add_arguments(parser)` and `run(options) ->
@@ -33,6 +34,7 @@ COMMANDS: Final = {
 }
 
 
+@with_steady_streams
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0 done, 1 an error or a regression, 2 wrong usage, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)

@@ -26,6 +26,7 @@ from kda_edge.certificate import FASTER_BY
 from kda_edge.commands import EXIT_ERROR, ended
 from kda_edge.errors import KdaEdgeError, MissingDependency, UsageError
 from kda_edge.manifest import PIXEL_TYPES
+from kda_edge.standard_streams import with_steady_streams
 
 from .config import CALIBRATION_METHODS, BudgetConfig, CalibrationConfig, DeclaredInput, ExportConfig
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 PACKAGES: Final = ("torch", "onnx", "onnxscript", "onnxsim")  # what the extra `export` brings
 
 
+@with_steady_streams
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0 done, 1 an error, 2 wrong usage, 130 interrupted."""
     options = _parser().parse_args(argv)

@@ -37,7 +37,7 @@ class SceneResult:
     """What was made of a scene.
 
     Attributes:
-        scene_path: the scene.
+        scene_path: the scene; of an address what may be said of it, without passwords and queries.
         map_path: GeoTIFF with the bands class, probability and qa.
         polygons_path: GeoJSON.
         picture_path: PNG.
@@ -55,7 +55,7 @@ class SceneResult:
         engine: what ran the model, such as `openvino`; never `auto`.
     """
 
-    scene_path: Path
+    scene_path: Path | str
     map_path: Path
     polygons_path: Path
     picture_path: Path
@@ -78,7 +78,7 @@ class ShardResult:
     """What was made of one shard of a scene.
 
     Attributes:
-        scene_path: the scene.
+        scene_path: the scene; of an address what may be said of it, without passwords and queries.
         rows_path: the shard's finished rows. From the files of all shards `kda-infer merge` makes a map.
         shard: such as `2/7`.
         first_row: of the scene, that is in it.
@@ -90,7 +90,7 @@ class ShardResult:
         notes: what a person should know before using the rows, a sentence each.
     """
 
-    scene_path: Path
+    scene_path: Path | str
     rows_path: Path
     shard: str
     first_row: int

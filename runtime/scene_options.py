@@ -59,6 +59,7 @@ class SceneOptions:
         max_memory_bytes: most memory that the process may take; None: what is fastest.
         strict: stop at the first failed tile instead of marking it.
         restart: forget what a run that was cut off has finished.
+        overwrite: replace the map of another scene, should one lie there; one of the same scene always is.
 
     Raises:
         UsageError: an option that can't be right, whatever the scene and the model are.
@@ -74,6 +75,7 @@ class SceneOptions:
     max_memory_bytes: int | None = None
     strict: bool = False
     restart: bool = False
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         if self.value_range is not None:

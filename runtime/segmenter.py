@@ -16,6 +16,7 @@ from kda_edge.tiling.predict import Progress
 from kda_edge.tiling.tile_answers import Engine, EngineFacts
 
 from .engines.shared_engine import SharedEngine
+from .geo.raster_names import RasterName
 from .mapping.image_in_memory import predict_image, require_whole
 from .opened_engine import open_engine
 from .results import Prediction, SceneResult, ShardResult
@@ -142,7 +143,7 @@ class Segmenter:
 
     def predict_scene(
         self,
-        path: str | Path,
+        path: str | RasterName,
         out_dir: str | Path | None = None,
         options: SceneOptions = DEFAULT_OPTIONS,
         *,
@@ -157,7 +158,7 @@ class Segmenter:
         Where the result's `failed_tiles` is above 0 the map holds what is known: its qa band marks the rest.
 
         Args:
-            path: of the scene.
+            path: of the scene, or its address as GDAL reads it, such as `https://host/scene.tif`.
             out_dir: folder of the outputs, created if missing; None writes beside the scene.
             options: how it is mapped; `SceneOptions` explains each.
             progress: called with tiles done and tiles in all, in the calling thread.
@@ -168,7 +169,7 @@ class Segmenter:
             SceneError: the scene can't be read, is not what the model takes, or was changed while it was mapped.
             UsageError: an argument that can't be right.
             EngineError: the engine answered not one tile; with `strict`, a tile failed.
-            OutputError: the outputs can't be written, or another run is writing them.
+            OutputError: the outputs can't be written, another run is writing them, or they are another scene's.
             JournalError: the rows recorded are of another scene, model, engine or setting.
             Cancelled: `cancel` said so.
         """
@@ -178,7 +179,7 @@ class Segmenter:
 
     def predict_shard(
         self,
-        path: str | Path,
+        path: str | RasterName,
         shard: Shard,
         out_dir: str | Path | None = None,
         options: SceneOptions = DEFAULT_OPTIONS,

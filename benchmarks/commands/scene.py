@@ -232,7 +232,8 @@ def _repeat(segmenter: Segmenter, engine: BusyEngine, options: argparse.Namespac
     reset_peak()
     start = time.perf_counter()
     with PhaseSampler() as sampler:
-        result = segmenter.predict_scene(options.scene, folder, SceneOptions(overlap_px=options.overlap))
+        options_of_run = SceneOptions(overlap_px=options.overlap, overwrite=True)
+        result = segmenter.predict_scene(options.scene, folder, options_of_run)
         wall_s = time.perf_counter() - start
     if result.failed_tiles:
         raise EngineError(

@@ -45,7 +45,7 @@ class Ours:
             EngineError: tiles failed; the time of a map with holes means nothing.
         """
         self._engine.forget()
-        options = SceneOptions(bands=self._task.bands, overlap_px=self._task.overlap_px)
+        options = SceneOptions(bands=self._task.bands, overlap_px=self._task.overlap_px, overwrite=True)
         start = time.perf_counter()
         result = self._segmenter.predict_scene(scene_path, out_dir, options)
         seconds = time.perf_counter() - start

@@ -22,6 +22,7 @@ from kda_edge.commands import complain, ended
 from kda_edge.errors import MissingDependency, TrainingError, UsageError
 from kda_edge.machine import machine_facts
 from kda_edge.networks.imagenet_weights import IMAGENET
+from kda_edge.standard_streams import with_steady_streams
 
 from .experiments import Cell, kda_train, require_same_settings, run_cell, steps_left, write_rows, write_text
 from .row_commands import Settings, cell_of, missing_weights
@@ -29,6 +30,7 @@ from .row_results import counts_of, notes_of, row_of
 from .tables import TABLES, PaperRow, PaperTable, markdown
 
 
+@with_steady_streams
 def main(argv: Sequence[str] | None = None, run: Callable[[Sequence[str]], int] = kda_train) -> int:
     """Run what of a table is not done, write it after each row, and end with one line of JSON.
 

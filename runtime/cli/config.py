@@ -11,10 +11,22 @@ from typing import Any, Final
 
 from kda_edge.errors import UsageError
 
+from ..geo.raster_names import RasterName
 from ..scene_options import SceneOptions
+from .values import source
 
 OF_VIDEO: Final = {"every", "max_side_px", "seconds"}  # options that scenes don't have
-OF_BOTH: Final = {"model", "out_dir", "overlap_px", "as_json", "quiet", "engine", "allow_unverified", "threads"}
+OF_BOTH: Final = {
+    "model",
+    "out_dir",
+    "overlap_px",
+    "as_json",
+    "quiet",
+    "engine",
+    "allow_unverified",
+    "threads",
+    "overwrite",
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +50,7 @@ class InferConfig:
         seconds: of a video, from its start, or None for all.
     """
 
-    scenes: tuple[Path, ...]
+    scenes: tuple[RasterName, ...]
     videos: tuple[str, ...]
     model: Path | None
     out_dir: Path | None
@@ -64,9 +76,10 @@ def config_from(words: argparse.Namespace) -> InferConfig:
     Raises:
         UsageError: options that can't be right together.
     """
+    sources = [source(name, video=words.video) for name in words.scenes]
     return InferConfig(
-        scenes=tuple(name for name in words.scenes if isinstance(name, Path)),
-        videos=tuple(name for name in words.scenes if isinstance(name, str)),
+        scenes=tuple(name for name in sources if not isinstance(name, str)),
+        videos=tuple(name for name in sources if isinstance(name, str)),
         options=SceneOptions(**_by_field(words, SceneOptions)),
         **_by_field(words, InferConfig, but=("scenes", "videos", "options")),
     )

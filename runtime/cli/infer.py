@@ -22,6 +22,7 @@ from typing import Final
 
 from kda_edge import __version__
 from kda_edge.commands import ended
+from kda_edge.standard_streams import with_steady_streams
 
 from ..engines.engine_names import ENGINES
 from ..scene_options import DEFAULT_OPTIONS, POLYGON_FORMATS
@@ -30,7 +31,7 @@ from .merge import COMMAND as MERGE
 from .merge import merge
 from .report import PROGRAM, warnings_told
 from .scenes import infer_scenes
-from .values import ValueRange, area, bands, count, memory, metres, number, pixels, seconds, shard, source
+from .values import ValueRange, area, bands, count, memory, metres, number, pixels, seconds, shard
 from .videos import infer_videos
 
 CUT_OFF: Final = "interrupted; the scene at work has no map; run the same command again to go on"
@@ -55,10 +56,10 @@ def flags() -> argparse.ArgumentParser:
     add(
         "scenes",
         nargs="+",
-        type=source,
         metavar="scene.tif",
-        help="georeferenced image, any format that GDAL reads; or a video",
+        help="georeferenced image, any format that GDAL reads, or its address; or a video",
     )
+    add("--video", action="store_true", help="take them for videos, whatever they are called: http://camera/live")
     add("--model", type=Path, metavar="M.onnx", help="model made by kda-export (default: the bundled student)")
     add(
         "-o",
@@ -112,6 +113,7 @@ def flags() -> argparse.ArgumentParser:
     )
     add("--strict", action="store_true", help="stop a scene at its first failed tile instead of marking it")
     add("--restart", action="store_true", help="forget what a run that was cut off has finished, and begin anew")
+    add("--overwrite", action="store_true", help="replace maps of other scenes that lie where the new ones go")
     add("--shard", type=shard, metavar="I/N", help="compute the I-th of N shares, for kda-infer merge")
     add("--every", type=count, default=1, metavar="N", help="look at every N-th frame of a video")
     add(
@@ -129,6 +131,7 @@ def flags() -> argparse.ArgumentParser:
     return parser
 
 
+@with_steady_streams
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0 done, 1 an error, 2 wrong usage, 128 and the number of a stop signal."""
     from .stop_signals import heard

@@ -36,11 +36,12 @@ def merge(argv: Sequence[str], stop: StopSignals) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("scene", type=Path, metavar="scene.tif", help="the image that was mapped")
+    add("scene", metavar="scene.tif", help="the image that was mapped")
     add("--shards", nargs="+", type=Path, required=True, metavar="DIR", help="folders of shards, or their files")
     add("-o", "--out", type=Path, metavar="DIR", help="folder for the outputs (default: beside the scene)")
     add("--min-area", type=area, metavar="M2", help="leave out polygons below this, m2")
     add("--polygons", choices=POLYGON_FORMATS, help="format of the polygons (default: geojson)")
+    add("--overwrite", action="store_true", help="replace the map of another scene, should one lie there")
     add("--json", action="store_true", help="print one JSON object, on one line")
     add("-q", "--quiet", action="store_true", help="print nothing but errors")
     parser.set_defaults(min_area=DEFAULT_OPTIONS.min_area, polygons=DEFAULT_OPTIONS.polygons)
@@ -50,7 +51,13 @@ def merge(argv: Sequence[str], stop: StopSignals) -> int:
 
     with stop.polled() as asked:
         result = merge_shards(
-            args.scene, args.shards, args.out, min_area=args.min_area, polygons=args.polygons, cancel=asked
+            args.scene,
+            args.shards,
+            args.out,
+            min_area=args.min_area,
+            polygons=args.polygons,
+            overwrite=args.overwrite,
+            cancel=asked,
         )
     if result.failed_tiles:
         print(f"{PROGRAM}: {args.scene}: {result.notes[0]}", file=sys.stderr)

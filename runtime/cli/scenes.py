@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kda_edge.commands import EXIT_ERROR
@@ -13,6 +12,7 @@ from kda_edge.errors import Cancelled, KdaEdgeError
 from .report import PROGRAM, bar, complain, json_line, sentence
 
 if TYPE_CHECKING:
+    from ..geo.raster_names import RasterName
     from ..results import SceneResult, ShardResult
     from ..segmenter import Segmenter
     from .config import InferConfig
@@ -47,7 +47,9 @@ def infer_scenes(config: InferConfig, stop: StopSignals) -> int:
     return code
 
 
-def _run(segmenter: Segmenter, scene_path: Path, config: InferConfig, stop: StopSignals) -> SceneResult | ShardResult:
+def _run(
+    segmenter: Segmenter, scene_path: RasterName, config: InferConfig, stop: StopSignals
+) -> SceneResult | ShardResult:
     from ..runs.shards import Shard
 
     show_bar = sys.stderr.isatty() and not config.quiet

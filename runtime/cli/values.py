@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from pathlib import Path
 from typing import Any, Literal
 
+from kda_edge.addresses import path_from_file_url
 from kda_edge.errors import UsageError
+
+from ..geo.raster_names import RasterName, raster_named
+from ..streams.source_names import is_video
 
 
 def bands(text: str) -> tuple[int, int, int]:
@@ -111,8 +114,16 @@ def shard(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def source(text: str) -> Path | str:
-    """Return a scene's path, or a video's name as it was typed."""
-    from ..streams.source_names import is_video
+def source(text: str, *, video: bool = False) -> RasterName | str:
+    """Return a scene's path or address, or a video's name.
 
-    return text if is_video(text) else Path(text)
+    Args:
+        text: as it was typed.
+        video: whether it is a video whatever it is called.
+
+    Raises:
+        UsageError: an address that nothing reads.
+    """
+    path = path_from_file_url(text)
+    name = text if path is None else str(path)
+    return name if video or is_video(name) else raster_named(name)

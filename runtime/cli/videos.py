@@ -88,6 +88,7 @@ def _run(segmenter: Segmenter, name: str, final: VideoPaths, config: InferConfig
                 max_side_px=config.max_side_px,
                 overlap_px=config.options.overlap_px,
                 seconds=inf if config.seconds is None else config.seconds,
+                overwrite=config.options.overwrite,
                 cancel=asked,
                 told=told,
             )

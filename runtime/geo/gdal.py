@@ -19,9 +19,12 @@ from rasterio.errors import CRSError, NodataShadowWarning, NotGeoreferencedWarni
 from rasterio.windows import Window
 
 from kda_edge import errors
+from kda_edge.addresses import redacted
 from kda_edge.errors import UsageError
+from kda_edge.gdal_data import require_gdal_data
 from kda_edge.opening_process import call_in_forks
 
+from .raster_names import RasterName
 from .readers_writer_lock import ReadersWriterLock
 
 # Whole rows are read once and written once, so the cache need only hold one row of blocks in flight. Unmeasured.
@@ -31,6 +34,18 @@ WRITER_CACHE_BYTES: Final = 32 * 2**20
 
 MESSAGE_CHARS: Final = 1000  # of one of GDAL's
 MOST_WARNINGS: Final = 8  # kept of one scene; a damaged file may warn with every block
+
+# Of addresses, where the environment says nothing else. A server that does not answer, or sends less than 100 bytes a
+# second for half a minute, is asked twice more and then given up; choices, unmeasured. What was read is not kept when
+# a file is closed: GDAL would go on to give it when the file has changed, or its server is gone.
+FROM_SERVERS: Final[dict[str, Any]] = {
+    "CPL_VSIL_CURL_NON_CACHED": ":".join(f"/vsi{kind}/" for kind in ("adls", "az", "curl", "gs", "oss", "s3", "swift")),
+    "GDAL_HTTP_CONNECTTIMEOUT": 10,
+    "GDAL_HTTP_LOW_SPEED_LIMIT": 100,
+    "GDAL_HTTP_LOW_SPEED_TIME": 30,
+    "GDAL_HTTP_MAX_RETRY": 2,
+    "GDAL_HTTP_RETRY_DELAY": 1,
+}
 
 # rasterio 1.3's RasterioIOError is an OSError and no RasterioError, and CRSError is neither in any version.
 GDAL_ERRORS: Final = (RasterioError, RasterioIOError, CPLE_BaseError, CRSError)
@@ -110,7 +125,11 @@ def gdal_session() -> Iterator[None]:
     """Bound GDAL's block cache and have files that can't be read fail; several threads may be inside at once.
 
     The cache's former bound is restored when the last of them leaves.
+
+    Raises:
+        UsageError: the environment names data that PROJ can't use, and there are no others.
     """
+    require_gdal_data()
     with (
         _cache,
         rasterio.Env(
@@ -118,6 +137,7 @@ def gdal_session() -> Iterator[None]:
             GDAL_ERROR_ON_LIBJPEG_WARNING=True,
             GDAL_TIFF_INTERNAL_MASK=True,
             GDAL_NUM_THREADS="1",  # else what its threads warn of is not heard, and they write blocks in another way
+            **_unset(FROM_SERVERS),
         ),
     ):
         yield
@@ -134,7 +154,7 @@ class _Ear(logging.Filter):
         if threading.get_ident() != self._thread:
             return True  # for another thread's ear to hear
         if record.levelno >= logging.WARNING:
-            text = " ".join(record.getMessage().split())
+            text = redacted(" ".join(record.getMessage().split()))
             if text not in self._heard and len(self._heard) < MOST_WARNINGS:
                 self._heard.append(text)
         return record.levelno >= _attention.level
@@ -198,11 +218,22 @@ def listening(heard: list[str]) -> Iterator[None]:
             _attention.log.removeFilter(ear)
 
 
-def open_raster(path: Path, mode: str = "r", **profile: Any) -> Any:
+def open_raster(name: RasterName, mode: str = "r", **profile: Any) -> Any:
     """Open a dataset as `rasterio.open` does, silent where it has no georeference."""
+    require_gdal_data()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path, mode, **profile)
+        if isinstance(name, Path):
+            return rasterio.open(name, mode, **profile)
+        try:
+            return rasterio.open(name.gdal_name, mode, **profile)
+        except GDAL_ERRORS as error:
+            raise RasterioIOError(one_line(error)) from None  # the chain of causes may name passwords
+
+
+def _unset(options: dict[str, Any]) -> dict[str, Any]:
+    """Return those options that neither the environment nor the program has set otherwise."""
+    return {name: value for name, value in options.items() if get_gdal_config(name) in (None, value)}
 
 
 def valid_mask(dataset: Any, window: Window) -> NDArray[np.bool_]:
@@ -216,6 +247,7 @@ def one_line(error: BaseException) -> str:
     """Return what GDAL or the system said, on one line; rasterio hides it in the cause."""
     if isinstance(error, GDAL_ERRORS) and error.__cause__ is not None:
         error = error.__cause__
-    of_system = isinstance(error, OSError) and error.strerror
-    # GDAL's own words go on over several lines, and name whole paths.
-    return errors.one_line(error if of_system else str(error).strip() or type(error).__name__, MESSAGE_CHARS)
+    if isinstance(error, OSError) and error.strerror:
+        return errors.one_line(error, MESSAGE_CHARS)
+    # GDAL's own words go on over several lines, and name whole paths and addresses.
+    return errors.one_line(redacted(str(error).strip()) or type(error).__name__, MESSAGE_CHARS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -12,12 +13,12 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from kda_edge.errors import SceneError
+from kda_edge.gdal_data import require_gdal_data
 
 from .gdal import GDAL_ERRORS, one_line
 
 Floats = npt.NDArray[np.float64]
 
-_LONLAT: Final = CRS.from_epsg(4326)
 _OUTLINE_SAMPLES: Final = 65  # per side of the raster; enough to follow a scene that spans half a hemisphere
 _CHUNK: Final = 65_536  # points a call: rasterio makes Python lists of them, about 200 bytes a point
 
@@ -103,7 +104,7 @@ class Ground:
 
     def metres(self, lonlat: Floats) -> Floats:
         """Return positions on the equal-area plane, metres, shape (2, N), of longitudes and latitudes, degrees."""
-        return _transformed(_LONLAT, self.plane, lonlat[0], lonlat[1])
+        return _transformed(_wgs84(), self.plane, lonlat[0], lonlat[1])
 
     def step_m(self, colrow: tuple[float, float]) -> Floats:
         """Return metres east and north (rows) of one step along a row and one along a column (columns), shape (2, 2).
@@ -181,6 +182,13 @@ def metres_per_unit(crs: CRS) -> float | None:
     return float(unit["conversion_factor"]) or None
 
 
+@functools.cache
+def _wgs84() -> CRS:
+    """Return the CRS of longitude and latitude; made when it is needed, as that asks PROJ's data."""
+    require_gdal_data()
+    return CRS.from_epsg(4326)
+
+
 def continuous(lonlat: Floats) -> Floats:
     """Return a line, shape (2, N), with whole turns added so that no step jumps across the antimeridian."""
     steps = np.diff(lonlat[0])
@@ -193,7 +201,7 @@ def _lonlat(transform: Any, crs: CRS, colrow: npt.NDArray[Any]) -> Floats:
     x = transform.a * col + transform.b * row + transform.c
     y = transform.d * col + transform.e * row + transform.f
     try:
-        lonlat = _transformed(crs, _LONLAT, x, y)
+        lonlat = _transformed(crs, _wgs84(), x, y)
     except GDAL_ERRORS as error:
         raise SceneError(
             f"the scene's CRS has no way to longitude and latitude here ({one_line(error)}); reproject it with gdalwarp"

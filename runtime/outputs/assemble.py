@@ -14,6 +14,7 @@ from kda_edge.tiling.tile_stream import TileFailure
 
 from ..geo.gdal import GDAL_ERRORS, MOST_WARNINGS, one_line
 from ..geo.ground import NoGround, locate
+from ..geo.raster_names import said
 from ..mapping.rows import Counts, MappedRows
 from ..polygons.polygon_writer import FORMATS, PolygonSummary
 from ..results import SceneResult
@@ -62,6 +63,7 @@ def assemble(
     hidden: OutputPaths,
     *,
     min_area: float,
+    digest: Callable[[], str],
     notes: tuple[str, ...] = (),
     check: Callable[[], None] = lambda: None,
 ) -> SceneResult:
@@ -76,6 +78,7 @@ def assemble(
         final: names that the files will have.
         hidden: names to write to; what is there after an error is worthless.
         min_area: smaller polygons are left out, m2.
+        digest: of the scene, by which the map is known as its own; asked when the first rows are written.
         notes: about the model, for the result.
         check: called between the steps; what it raises ends them.
 
@@ -88,7 +91,7 @@ def assemble(
         OutputError: a file can't be written.
     """
     tally = Tally()
-    with closing(MapFiles(scene, map_tags(manifest), hidden, min_area=min_area)) as files:
+    with closing(MapFiles(scene, map_tags(manifest), digest, hidden, min_area=min_area)) as files:
         for part in rows:
             tally.add(part)
             files.write(part.layers)
@@ -100,7 +103,7 @@ def assemble(
         polygons = completing.result()
     check()
     return SceneResult(
-        scene_path=scene.path,
+        scene_path=said(scene.path),
         map_path=final.map,
         polygons_path=final.polygons,
         picture_path=final.picture,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Final
@@ -15,6 +15,7 @@ from ..geo.gdal import gdal_session
 from ..polygons.polygon_writer import PolygonSummary, PolygonWriter, facts_of
 from ..scenes.scene import Scene
 from .map_geotiff import MapWriter, map_writer
+from .map_owner import SCENE_TAG
 from .output_files import OutputPaths
 
 ROWS_WAITING: Final = 1  # bands that are handed over and not written yet
@@ -27,12 +28,21 @@ class MapFiles:
     call.
     """
 
-    def __init__(self, scene: Scene, tags: Mapping[str, str], hidden: OutputPaths, *, min_area: float) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        tags: Mapping[str, str],
+        digest: Callable[[], str],
+        hidden: OutputPaths,
+        *,
+        min_area: float,
+    ) -> None:
         """Create the files.
 
         Args:
             scene: whose size and place they have.
             tags: of the map, and facts of the polygons.
+            digest: of the scene, asked in the thread before the first rows are written; the map is known by it.
             hidden: names to write to; what is there before the answer to `finish` is worthless.
             min_area: smaller polygons are left out, m2.
 
@@ -45,7 +55,7 @@ class MapFiles:
         self._polygons: PolygonWriter
         self._waiting: deque[Future[None]] = deque()
         try:
-            self._thread.submit(self._create, scene, tags, hidden, min_area).result()
+            self._thread.submit(self._create, scene, tags, digest, hidden, min_area).result()
         except BaseException:
             self.close()
             raise
@@ -85,10 +95,12 @@ class MapFiles:
         while len(self._waiting) > most:
             self._waiting.popleft().result()
 
-    def _create(self, scene: Scene, tags: Mapping[str, str], hidden: OutputPaths, min_area: float) -> None:
+    def _create(
+        self, scene: Scene, tags: Mapping[str, str], digest: Callable[[], str], hidden: OutputPaths, min_area: float
+    ) -> None:
         opened = self._opened.enter_context
         opened(gdal_session())
-        self._map = opened(map_writer(hidden.map, scene, tags))
+        self._map = opened(map_writer(hidden.map, scene, tags, late_tags=lambda: {SCENE_TAG: digest()}))
         self._polygons = opened(PolygonWriter(hidden.polygons, scene, facts=facts_of(tags), min_area=min_area))
 
     def _write(self, layers: NDArray[np.uint8]) -> None:

@@ -43,7 +43,12 @@ class MapWriter:
     """
 
     def __init__(
-        self, path: Path, scene: Scene, tags: Mapping[str, str], free_bytes: Callable[[Path], float] = free_bytes_at
+        self,
+        path: Path,
+        scene: Scene,
+        tags: Mapping[str, str],
+        free_bytes: Callable[[Path], float] = free_bytes_at,
+        late_tags: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         """Create the file.
 
@@ -52,11 +57,12 @@ class MapWriter:
             scene: whose size, CRS and transform the map has.
             tags: written into the file.
             free_bytes: asked before each row of blocks what a folder still holds.
+            late_tags: asked for further tags when the first rows are to be written, in the writing thread.
 
         Raises:
             OutputError: the file can't be created.
         """
-        self._path, self._scene, self._free_bytes = path, scene, free_bytes
+        self._path, self._scene, self._free_bytes, self._late_tags = path, scene, free_bytes, late_tags
         self._rows = self._empty_rows()
         self._filled_px = 0
         self._next_row = 0
@@ -201,9 +207,11 @@ class MapWriter:
                 f"{self._path.parent} has {free_bytes / 1e6:.1f} MB left and the next rows of the map may need "
                 f"{needed_bytes / 1e6:.1f} MB; free some space there or choose another folder with -o"
             )
+        late_tags = self._late_tags() if row0 == 0 else {}
         mask = _mask_of(rows)
         window = Window(0, row0, rows.shape[2], rows.shape[1])
         with _as_output_error(self._path):
+            self._dataset.update_tags(**late_tags)
             self._dataset.write(rows, window=window)
             if row0 == 0:  # the mask's directory lies behind the first blocks; no bit of it is written yet
                 self._dataset.write_mask(np.empty((0, 0), np.uint8), window=Window(0, 0, 0, 0))
@@ -212,10 +220,15 @@ class MapWriter:
 
 @contextmanager
 def map_writer(
-    path: Path, scene: Scene, tags: Mapping[str, str], *, free_bytes: Callable[[Path], float] = free_bytes_at
+    path: Path,
+    scene: Scene,
+    tags: Mapping[str, str],
+    *,
+    free_bytes: Callable[[Path], float] = free_bytes_at,
+    late_tags: Callable[[], Mapping[str, str]] = dict,
 ) -> Iterator[MapWriter]:
     """Open a `MapWriter` and close its file whatever happens."""
-    writer = MapWriter(path, scene, tags, free_bytes)
+    writer = MapWriter(path, scene, tags, free_bytes, late_tags)
     try:
         yield writer
     finally:

@@ -16,6 +16,7 @@ from kda_edge.errors import OutputError, UsageError
 from kda_edge.whole_files import publish
 
 from ..geo.gdal import one_line
+from ..geo.raster_names import RasterName
 from ..scene_options import POLYGON_FORMATS
 
 _RUN: Final = secrets.token_hex(4)  # tells this process from a dead one that had the same number
@@ -40,20 +41,28 @@ class OutputPaths:
         yield from (self.polygons, self.picture, self.map)
 
 
-def output_paths(scene_path: Path, out_dir: Path | None, polygons: str = POLYGON_FORMATS[0]) -> OutputPaths:
+def output_paths(scene_path: RasterName, out_dir: Path | None, polygons: str = POLYGON_FORMATS[0]) -> OutputPaths:
     """Return where a scene's outputs go: into out_dir, or beside the scene where that is None.
 
     Args:
         scene_path: the scene.
-        out_dir: their folder.
+        out_dir: their folder; an address needs one.
         polygons: the format of the polygons, one of `POLYGON_FORMATS`.
+
+    Raises:
+        UsageError: nowhere to write to.
     """
-    folder = scene_path.parent if out_dir is None else out_dir
+    if out_dir is not None:
+        folder = out_dir
+    elif isinstance(scene_path, Path):
+        folder = scene_path.parent
+    else:
+        raise UsageError(f"{scene_path} lies in no folder; say where its map goes with -o DIR")
     stem = f"{scene_path.stem}_landslide"
     return OutputPaths(folder / f"{stem}.tif", folder / f"{stem}.{polygons}", folder / f"{stem}.png")
 
 
-def ready_folder(final: OutputPaths, scene_path: Path) -> None:
+def ready_folder(final: OutputPaths, scene_path: RasterName) -> None:
     """Create the folder of the outputs; find out before any work what can't be right about their names.
 
     Raises:
@@ -74,7 +83,7 @@ def ready_folder(final: OutputPaths, scene_path: Path) -> None:
 
 
 @contextmanager
-def staged(final: OutputPaths, scene_path: Path) -> Iterator[OutputPaths]:
+def staged(final: OutputPaths, scene_path: RasterName) -> Iterator[OutputPaths]:
     """Yield hidden names to write to; rename all three when the block ends well, remove them when it does not.
 
     What a killed run of the same scene has left under hidden names is removed first. The folder is created.
@@ -126,8 +135,8 @@ def staged_files(final: Sequence[Path]) -> Iterator[dict[Path, Path]]:
                 leftover.unlink(missing_ok=True)
 
 
-def _require_replaceable(path: Path, scene_path: Path) -> None:
-    if path.exists() and path.samefile(scene_path):
+def _require_replaceable(path: Path, scene_path: RasterName) -> None:
+    if isinstance(scene_path, Path) and path.exists() and path.samefile(scene_path):
         raise UsageError(f"the map would replace the scene {path}; choose another folder with -o")
     if path.is_dir():
         raise OutputError(f"{path} is a folder and the map needs that name; choose another folder with -o")
@@ -158,13 +167,13 @@ def _runs(pid: int) -> bool:
     return True
 
 
-def require_no_clash(scenes: Sequence[Path], out_dir: Path | None, polygons: str = POLYGON_FORMATS[0]) -> None:
+def require_no_clash(scenes: Sequence[RasterName], out_dir: Path | None, polygons: str = POLYGON_FORMATS[0]) -> None:
     """Make sure that no two scenes write to one map and no map replaces another scene.
 
     Raises:
         UsageError: two scenes clash; both are named.
     """
-    by_map: dict[Path, Path] = {}
+    by_map: dict[Path, RasterName] = {}
     for scene in scenes:
         maps = {path.resolve(): scene for path in output_paths(scene, out_dir, polygons)}
         for path in maps.keys() & by_map.keys():
@@ -172,7 +181,7 @@ def require_no_clash(scenes: Sequence[Path], out_dir: Path | None, polygons: str
                 f"{by_map[path]} and {scene} would both write {path.name}; give each once, or different folders with -o"
             )
         by_map |= maps
-    for scene in scenes:
+    for scene in (scene for scene in scenes if isinstance(scene, Path)):
         writer = by_map.get(scene.resolve())
         if writer is not None:
             raise UsageError(f"the map of {writer} would replace the scene {scene}; leave one out or choose a -o")

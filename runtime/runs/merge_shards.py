@@ -14,6 +14,7 @@ from kda_edge.manifest import Manifest
 from ..geo.gdal import gdal_session
 from ..mapping.rows import MappedRows
 from ..outputs.assemble import assemble
+from ..outputs.map_owner import require_own_map
 from ..outputs.output_files import output_paths, ready_folder, staged
 from ..results import SceneResult
 from ..scene_options import SceneOptions
@@ -32,6 +33,7 @@ def merge_shards(
     *,
     min_area: float = 0.0,
     polygons: str = "geojson",
+    overwrite: bool = False,
     cancel: Cancel | None = None,
 ) -> SceneResult:
     """Write map, polygons and picture of a scene from the rows of all its shards, all three or none.
@@ -44,6 +46,7 @@ def merge_shards(
         out_dir: folder of the outputs, created if missing; None writes beside the scene.
         min_area: smaller polygons are left out, m2; pixels where nobody knows their area.
         polygons: their format, `geojson` or `gpkg`.
+        overwrite: replace the map of another scene, should one lie there.
         cancel: an event that another thread sets, or a function that says whether to stop.
 
     Raises:
@@ -79,6 +82,8 @@ def merge_shards(
             )
         ready_folder(final, scene_path)
         stack.enter_context(alone(journal_path(final.map)))
+        if not overwrite:
+            require_own_map(final.map, scene_path, lambda: content.identity)
         with staged(final, scene_path) as hidden:
             result = assemble(
                 _rows(journals, request.check),
@@ -87,6 +92,7 @@ def merge_shards(
                 final,
                 hidden,
                 min_area=min_area,
+                digest=lambda: content.identity,
                 notes=tuple(dict.fromkeys(note for journal in journals for note in _header(journal).notes)),
                 check=request.check,
             )

@@ -14,6 +14,7 @@ from kda_edge.manifest import InputContract, Manifest
 from kda_edge.tiling.predict import Progress
 from kda_edge.tiling.tile_answers import Engine, EngineFacts
 
+from ..geo.raster_names import RasterName, raster_named
 from ..scene_options import DEFAULT_OPTIONS, SceneOptions
 from ..scenes.scene import Scene, open_scene
 
@@ -42,14 +43,14 @@ class SceneRequest:
     """A scene to map, and how.
 
     Attributes:
-        path: of the scene.
+        path: of the scene, or its address.
         out_dir: folder of the outputs; None writes beside the scene.
         options: how it is mapped.
         progress: called with tiles done and tiles in all.
         cancel: an event, or a function that says whether to stop.
     """
 
-    path: Path
+    path: RasterName
     out_dir: Path | None = None
     options: SceneOptions = DEFAULT_OPTIONS
     progress: Progress | None = None
@@ -58,14 +59,18 @@ class SceneRequest:
     @classmethod
     def of(
         cls,
-        path: str | Path,
+        path: str | RasterName,
         out_dir: str | Path | None,
         options: SceneOptions,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> SceneRequest:
-        """Return the request of a caller whose paths may be texts."""
-        return cls(Path(path), None if out_dir is None else Path(out_dir), options, progress, cancel)
+        """Return the request of a caller whose paths may be texts.
+
+        Raises:
+            UsageError: an address that GDAL has no way to.
+        """
+        return cls(raster_named(path), None if out_dir is None else Path(out_dir), options, progress, cancel)
 
     def opened(self, contract: InputContract) -> AbstractContextManager[Scene]:
         """Open the scene, in the thread that reads it and within its GDAL session."""

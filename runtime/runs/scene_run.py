@@ -14,11 +14,13 @@ from kda_edge.errors import Cancelled, EngineError, OutputError, SceneError
 from kda_edge.tiling.tile_grid import TileGrid, default_overlap_px
 
 from ..geo.gdal import gdal_session
+from ..geo.raster_names import said
 from ..mapping.mapped_rows import Bounds, mapped_rows
 from ..mapping.rows import MappedRows, Rows
 from ..mapping.value_range import with_values_mapped
 from ..outputs.assemble import Tally, assemble, failure_notes
 from ..outputs.georeference import require_carried
+from ..outputs.map_owner import require_own_map
 from ..outputs.output_files import output_paths, ready_folder, staged
 from ..results import SceneResult, ShardResult
 from ..scenes.scene import Scene
@@ -27,7 +29,7 @@ from .journal import Header, Journal, journal_path, opened_journal, require_same
 from .journal_recorder import Recorder
 from .memory_bounds import MapMemory, bounds_within, resident_bytes
 from .request import Model, SceneRequest
-from .shards import Shard, shard_path
+from .shards import Shard, require_own_shard, shard_path
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class _SceneRun:
     def rows(self) -> Rows:
         """Rows that are wanted."""
         return Rows(0, self.scene.height_px) if self.shard is None else self.shard.rows(self.scene.height_px)
+
+    def digest(self) -> str:
+        """Return what the scene is known by; waits for it."""
+        return self.content().identity
 
     def header(self) -> Header:
         """Return what the rows depend on; waits for the digest of the scene."""
@@ -155,9 +161,15 @@ def map_scene(request: SceneRequest, model: Model) -> SceneResult:
     final = output_paths(request.path, request.out_dir, options.polygons)
     with _opened(request, model) as run:
         ready_folder(final, request.path)
-        with opened_journal(journal_path(final.map), restart=options.restart) as journal, run.kept(journal):
+        with opened_journal(journal_path(final.map), restart=options.restart) as journal:
+            if not options.overwrite:
+                require_own_map(final.map, request.path, run.digest)
             resumed_rows = journal.rows_px
-            with staged(final, request.path) as hidden, closing(run.all_rows(journal)) as rows:
+            with (
+                run.kept(journal),
+                staged(final, request.path) as hidden,
+                closing(run.all_rows(journal)) as rows,
+            ):
                 result = assemble(
                     rows,
                     run.scene,
@@ -165,6 +177,7 @@ def map_scene(request: SceneRequest, model: Model) -> SceneResult:
                     final,
                     hidden,
                     min_area=options.min_area,
+                    digest=run.digest,
                     notes=model.notes,
                     check=request.check,
                 )
@@ -179,21 +192,25 @@ def map_shard(request: SceneRequest, shard: Shard, model: Model) -> ShardResult:
     final = output_paths(request.path, request.out_dir, options.polygons)
     rows_path = shard_path(final.map, shard)
     with _opened(request, model, shard) as run:
-        if run.content().sha256 is None:
+        sha256 = run.content().sha256
+        if sha256 is None:
             raise SceneError(f"{request.path} is made of more than local files, so shards of it can't be told apart")
         require_carried(run.scene)
         ready_folder(final, request.path)
-        with opened_journal(journal_path(rows_path), restart=options.restart) as journal, run.kept(journal):
+        with opened_journal(journal_path(rows_path), restart=options.restart) as journal:
+            if not options.overwrite:
+                require_own_shard(rows_path, request.path, sha256)
             resumed_rows = journal.rows_px
-            with closing(run.all_rows(journal)) as rows:
-                for part in rows:
-                    tally.add(part)
-            request.check()
-            if not journal.rows_px:
-                journal.begin(run.header())
-            journal.finish(rows_path)
+            with run.kept(journal):
+                with closing(run.all_rows(journal)) as rows:
+                    for part in rows:
+                        tally.add(part)
+                request.check()
+                if not journal.rows_px:
+                    journal.begin(run.header())
+                journal.finish(rows_path)
     return ShardResult(
-        scene_path=request.path,
+        scene_path=said(request.path),
         rows_path=rows_path,
         shard=str(shard),
         first_row=run.rows.first,

@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from kda_edge.errors import UsageError
+from kda_edge.errors import JournalError, UsageError
 
 from ..map_format import BLOCK_PX
 from ..mapping.rows import Rows
+from ..outputs.map_owner import taken
+from .journal import read_journal
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,24 @@ def shard_of(text: str) -> Shard:
     if match is None:
         raise UsageError(f"{text!r} is no shard such as 2/7, the second of seven")
     return Shard(int(match[1]), int(match[2]))
+
+
+def require_own_shard(rows_path: Path, scene: object, digest: str) -> None:
+    """Make sure that no shard of another scene lies where one is to be written.
+
+    Raises:
+        OutputError: what is there is of another scene, or no shard.
+    """
+    if not rows_path.exists():
+        return
+    said = None
+    try:
+        with read_journal(rows_path) as journal:
+            said = None if journal.header is None else journal.header.key.get("scene")
+    except JournalError:
+        pass  # no shard at all
+    if said != digest:
+        raise taken(rows_path, scene, known=said is not None)
 
 
 def shard_path(map_path: Path, shard: Shard) -> Path:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -20,6 +19,8 @@ from kda_edge.errors import SceneError
 from kda_edge.tiling.pixels import Pixels
 
 from ..geo.gdal import GDAL_ERRORS, MOST_WARNINGS, listening, one_line, open_raster, reading_blocks, valid_mask
+from ..geo.raster_names import RasterName, over_network
+from .remedies import bring_back
 
 COPY_AGAIN: Final = "the file is damaged or not fully copied; copy it again from its source"
 PROBES: Final = 16  # blocks looked at before a file counts as unreadable
@@ -50,7 +51,7 @@ class BlockReader:
         warnings: what GDAL said of the blocks that are lost, each sentence once, the first few.
     """
 
-    def __init__(self, path: Path, dataset: Any, bands: tuple[int, int, int]) -> None:
+    def __init__(self, path: RasterName, dataset: Any, bands: tuple[int, int, int]) -> None:
         """Take over an open dataset; `close` closes it."""
         self.height_px: int = dataset.height
         self.width_px: int = dataset.width
@@ -61,6 +62,7 @@ class BlockReader:
         self._all_valid = all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums)
         self._type = np.dtype(dataset.dtypes[bands[0] - 1])
         self._decoded_from_the_top = self.block_hw == (1, self.width_px) and not _rows_stand_alone(dataset)
+        self._over_network = any(map(over_network, dataset.files))
         self._bad: set[tuple[int, int]] = set()
         self._end_px = self.height_px  # from this row on, all is lost
         self._has_given = False
@@ -124,6 +126,11 @@ class BlockReader:
             reason = heard[-1]
             _log.info("%s: rows %d to %d can't be read: %s", self._path, row0, row1 - 1, "; ".join(heard))
             self._open_anew()
+        if self._over_network:  # a network that fails would cost block after block its time-outs
+            raise SceneError(
+                f"{self._path} can't be read in rows {row0} to {row1 - 1} ({reason}); check the network and go on, "
+                "or download the scene and map the file, whose damaged parts are marked"
+            )
         return reason
 
     def _open_anew(self) -> None:
@@ -132,7 +139,7 @@ class BlockReader:
             self._dataset = open_raster(self._path)
         except GDAL_ERRORS as error:
             raise SceneError(
-                f"{self._path} can't be read any more ({one_line(error)}); bring it back where it was"
+                f"{self._path} can't be read any more ({one_line(error)}); {bring_back(self._path)}"
             ) from error
         if _layout(self._dataset) != self._layout:
             raise SceneError(f"{self._path} was changed while it was read; let no other program write it")

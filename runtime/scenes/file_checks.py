@@ -13,15 +13,18 @@ from rasterio.enums import MaskFlags
 from kda_edge.errors import SceneError
 
 from ..geo.gdal import one_line
+from ..geo.raster_names import RasterName
 from .block_reader import COPY_AGAIN
 
 
-def require_file(path: Path) -> None:
-    """Make sure that there is a file that may be read.
+def require_file(path: RasterName) -> None:
+    """Make sure that there is a file that may be read; of an address, opening it tells.
 
     Raises:
         SceneError: there is none.
     """
+    if not isinstance(path, Path):
+        return
     try:
         str(path).encode()
         regular = stat.S_ISREG(path.stat().st_mode)
@@ -37,7 +40,7 @@ def require_file(path: Path) -> None:
         raise SceneError(f"{path} is not a file; give the scene's raster file")
 
 
-def require_transform(dataset: Any, path: Path) -> None:
+def require_transform(dataset: Any, path: RasterName) -> None:
     """Refuse a scene that only control points, a sensor model or coordinate grids place on Earth.
 
     Raises:
@@ -63,7 +66,7 @@ def require_transform(dataset: Any, path: Path) -> None:
         )
 
 
-def require_whole(dataset: Any, path: Path, bands: tuple[int, int, int]) -> None:
+def require_whole(dataset: Any, path: RasterName, bands: tuple[int, int, int]) -> None:
     """Refuse what the header alone shows to be cut short: nobody wants half a scene mapped before a copy is finished.
 
     Damage within a file of full length is not found here; it costs the blocks that it hits.
@@ -71,6 +74,8 @@ def require_whole(dataset: Any, path: Path, bands: tuple[int, int, int]) -> None
     Raises:
         SceneError: the last block would lie behind the file's end, or a mask beside the file can't be read.
     """
+    if not isinstance(path, Path):
+        return  # how long a served file is, its server may not say; what it does not give, is lost
     sidecar = path.with_name(path.name + ".msk")
     if sidecar.exists() and MaskFlags.per_dataset not in dataset.mask_flag_enums[0]:
         raise SceneError(f"{sidecar} is the mask of {path.name} and can't be read; copy it again or remove it")

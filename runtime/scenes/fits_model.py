@@ -6,7 +6,6 @@ afterwards whether what was declared can be true.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +15,7 @@ from kda_edge.errors import SceneError
 from kda_edge.manifest import InputContract
 
 from ..geo.ground_sampling import REFUSED, distance
+from ..geo.raster_names import RasterName
 from ..map_format import MAP_BANDS
 from .band_choice import choose_bands
 
@@ -27,7 +27,7 @@ BYTE_TOP: Final = 255
 
 
 def checked_bands(
-    dataset: Any, path: Path, contract: InputContract, asked: tuple[int, int, int] | None
+    dataset: Any, path: RasterName, contract: InputContract, asked: tuple[int, int, int] | None
 ) -> tuple[int, int, int]:
     """Return the 1-based numbers of the bands that the model gets.
 
@@ -44,7 +44,7 @@ def checked_bands(
 
 def require_pixel_type(
     dataset: Any,
-    path: Path,
+    path: RasterName,
     bands: tuple[int, int, int],
     contract: InputContract,
     value_range: tuple[float, float] | None,
@@ -70,7 +70,7 @@ def require_pixel_type(
         )
 
 
-def require_ground_sampling(path: Path, found_m: float | None, contract: InputContract, *, any_gsd: bool) -> None:
+def require_ground_sampling(path: RasterName, found_m: float | None, contract: InputContract, *, any_gsd: bool) -> None:
     """Refuse pixels that no magnification makes into ground that the model has seen.
 
     Raises:

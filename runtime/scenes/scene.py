@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -19,10 +18,12 @@ from kda_edge.tiling.pixels import Pixels
 
 from ..geo.gdal import GDAL_ERRORS, one_line, open_raster
 from ..geo.ground_sampling import ground_sampling_m, gsd_note, nearest_m, pixel_sides_m, shape_note
+from ..geo.raster_names import RasterName
 from ..scene_options import Resample, require_resample
 from .block_reader import COPY_AGAIN, BlockReader
 from .file_checks import require_file, require_transform, require_whole
 from .fits_model import checked_bands, require_ground_sampling, require_pixel_type, value_note
+from .remedies import not_a_raster
 from .resampled import Resampled
 
 MOST_PX: Final = 2**31 - 1  # of a side, in a file of GDAL's
@@ -33,7 +34,7 @@ class Scene:
     """An open raster that a model can be given, for one thread. Made by `open_scene`.
 
     Attributes:
-        path: of the file.
+        path: of the file, or its address.
         height_px: rows, resampled ones where it is read so.
         width_px: columns, likewise.
         crs: as the file has it; None where it has none.
@@ -48,7 +49,7 @@ class Scene:
         value_range: least and largest value that the scene can hold, where the user declared it.
     """
 
-    path: Path
+    path: RasterName
     height_px: int
     width_px: int
     crs: Any
@@ -106,7 +107,7 @@ class Scene:
 
 @contextmanager
 def open_scene(
-    path: Path,
+    path: RasterName,
     contract: InputContract,
     *,
     bands: tuple[int, int, int] | None = None,
@@ -117,7 +118,7 @@ def open_scene(
     """Open a raster as a scene for a model, in the thread that reads it and within that thread's GDAL session.
 
     Args:
-        path: a file of any format that GDAL reads.
+        path: a file of any format that GDAL reads, or its address.
         contract: the pixels that the model may be given.
         bands: 1-based numbers of the model's bands, in its order; None asks the file.
         value_range: least and largest value that the scene can hold, where the user declared it; then any real pixel
@@ -136,8 +137,7 @@ def open_scene(
         dataset = open_raster(path)
     except GDAL_ERRORS as error:
         raise SceneError(
-            f"{path} is not a raster that GDAL can read ({one_line(error)}); give a GeoTIFF, "
-            "or copy it again if it should be one"
+            f"{path} is not a raster that GDAL can read ({one_line(error)}); {not_a_raster(path)}"
         ) from error
     reader = None
     try:
@@ -184,7 +184,9 @@ def _scaled(transform: Any, factor: float) -> Affine:
     return Affine(a * factor, b * factor, c, d * factor, e * factor, f)
 
 
-def _grid(path: Path, found_m: float | None, resample: Resample, contract: InputContract) -> tuple[float | None, float]:
+def _grid(
+    path: RasterName, found_m: float | None, resample: Resample, contract: InputContract
+) -> tuple[float | None, float]:
     """Return the ground sampling distance to read at, metres, and how many times as long that makes a pixel."""
     if resample is None:
         return found_m, 1.0

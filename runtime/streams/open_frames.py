@@ -11,10 +11,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from kda_edge.addresses import path_from_file_url, scheme_of
 from kda_edge.errors import UsageError, VideoError
 
 from .frames import Frame, FrameSource
-from .source_names import IMAGE_SUFFIXES, camera_of, is_live, is_url, shown
+from .source_names import IMAGE_SUFFIXES, SERVING, camera_of, can_be_opened, is_live, is_url, shown
 
 Frames: TypeAlias = str | Path | int | Iterable[NDArray[Any]]
 
@@ -87,11 +88,15 @@ def _camera(number: int, bands: Sequence[str]) -> FrameSource:
 def _open_name(name: str, bands: Sequence[str]) -> FrameSource:
     from .opencv_frames import ImageFiles, VideoFrames, capture
 
+    name = str(path_from_file_url(name) or name)
     number, path = camera_of(name), Path(name)
     if number is not None:
         return _camera(number, bands)
     if is_url(name):
-        return VideoFrames(shown(name), lambda: capture(name), bands, live=is_live(name))
+        if not can_be_opened(name):
+            raise VideoError(f"{shown(name)} can't be read as video; give a file, or an rtsp:// or https:// address")
+        served = scheme_of(name) in SERVING
+        return VideoFrames(shown(name), lambda: capture(name), bands, live=is_live(name), served=served)
     if path.is_dir():
         found = [inside for inside in path.iterdir() if inside.suffix.lower() in IMAGE_SUFFIXES]
     elif path.exists():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +20,7 @@ from .frames import Frame
 
 OPENCV_ORDER: Final = ("blue", "green", "red")
 TIMEOUT_MS: Final = 5000  # a source that says nothing for so long counts as lost; a choice, unmeasured
+SAMPLED: Final = 16  # pixels, along both sides, of which one tells a frame from others
 FASTEST_FPS: Final = 1000.0  # more is a clock's rate in the wrong field, as some cameras have it
 
 _ANEW: Final = "if it should be a video, write it anew with: ffmpeg -i {} -c:v libx264 again.mp4"
@@ -48,7 +51,9 @@ class _OpenCVChannels:
 class VideoFrames(_OpenCVChannels):
     """A video file, a camera or a stream on the network."""
 
-    def __init__(self, name: str, open_capture: Callable[[], Any], bands: Sequence[str], *, live: bool) -> None:
+    def __init__(
+        self, name: str, open_capture: Callable[[], Any], bands: Sequence[str], *, live: bool, served: bool = False
+    ) -> None:
         """Open it.
 
         Args:
@@ -56,14 +61,16 @@ class VideoFrames(_OpenCVChannels):
             open_capture: returns a `cv2.VideoCapture`.
             bands: names of the model's bands, in its order.
             live: whether it is taken for a live source; one that knows its number of frames is a recording.
+            served: it comes over a protocol that serves files as well, so that its end may be a file's end.
 
         Raises:
             UsageError: the model's bands are not red, green and blue.
             VideoError: it can't be opened.
         """
         super().__init__(name, bands)
-        self._open_capture = open_capture
+        self._open_capture, self._served = open_capture, served
         self._given = 0
+        self._connection, self._ended = Connection(), set[Connection]()
         self.live, self.threaded = live, True
         self._capture = self._opened()
         declared, fps = (float(self._capture.get(key)) for key in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS))
@@ -75,10 +82,10 @@ class VideoFrames(_OpenCVChannels):
         """Return the next frame, (H, W, 3) uint8 in blue, green, red; None at the end, or where it was lost.
 
         Raises:
-            VideoError: a recording without a single frame.
+            VideoError: a recording without a single frame, or a file that was taken for live.
         """
         good, image = self._capture.read()
-        if not self._counted(good):
+        if not self._counted(good, image):
             return None
         position_ms = float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
         return Frame(image, position_ms / 1000 if not self.live and isfinite(position_ms) else None)
@@ -87,9 +94,9 @@ class VideoFrames(_OpenCVChannels):
         """Pass over a frame without converting it.
 
         Raises:
-            VideoError: a recording without a single frame.
+            VideoError: as `read` does.
         """
-        return self._counted(self._capture.grab())
+        return self._counted(self._capture.grab(), None)
 
     def reopen(self) -> None:
         """Open it, or open it again.
@@ -110,9 +117,12 @@ class VideoFrames(_OpenCVChannels):
             raise VideoError(f"{self.name} can't be opened; {_CHECK if self.live else _ANEW.format(self.name)}")
         return capture
 
-    def _counted(self, good: bool) -> bool:
+    def _counted(self, good: bool, image: NDArray[Any] | None) -> bool:
         if good:
             self._given += 1
+            self._connection = self._connection.after(image)
+        elif self.live and self._served:
+            self._require_stream()
         elif not self.live and self._given == 0:
             raise VideoError(f"{self.name} holds no frame that can be read; {_ANEW.format(self.name)}")
         elif not self.live and self._given < self._declared:
@@ -121,6 +131,38 @@ class VideoFrames(_OpenCVChannels):
                 "the file may be damaged or cut short"
             )
         return good
+
+    def _require_stream(self) -> None:
+        """Refuse a file that is served: begun anew whenever it is opened again, it would go on for ever.
+
+        Raises:
+            VideoError: it gave one frame and no other, or the very same frames again.
+        """
+        ended, self._connection = self._connection, Connection()
+        one = ended.frames == 1 and not self._ended
+        if one or ended in self._ended:
+            what = "one frame and ends: a picture" if one else f"the same {ended.frames} frames again: a recording"
+            raise VideoError(f"{self.name} gives {what}, no stream; save it to a file and give that")
+        if ended.frames:
+            self._ended.add(ended)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What came of a source from its opening to its end.
+
+    Attributes:
+        frames: so many.
+        crc: of some pixels of each that was looked at.
+    """
+
+    frames: int = 0
+    crc: int = 0
+
+    def after(self, image: NDArray[Any] | None) -> Connection:
+        """Return it with a further frame; None: one that was passed over."""
+        some = b"" if image is None else np.ascontiguousarray(image[::SAMPLED, ::SAMPLED]).data
+        return Connection(self.frames + 1, zlib.crc32(some, self.crc))
 
 
 class ImageFiles(_OpenCVChannels):

@@ -5,19 +5,25 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 from typing import Final
-from urllib.parse import urlsplit
+
+from kda_edge.addresses import redacted, safe_name, scheme_of, stem_from
 
 VIDEO_SUFFIXES: Final = frozenset(
     {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"}
 )
 IMAGE_SUFFIXES: Final = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-_URL: Final = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # two letters or more: C:// is a drive
+LIVE_SUFFIXES: Final = frozenset({".m3u8", ".mjpeg", ".mjpg", ".mpd", ".sdp"})  # of addresses
+# Schemes over which nothing else comes but frames, and those over which anything may.
+STREAMING: Final = frozenset(
+    {"mms", "mmsh", "mmst", "rist", "rtmp", "rtmpe", "rtmps", "rtmpt", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"}
+)
+SERVING: Final = frozenset({"ftp", "http", "https"})
 _CAMERA: Final = re.compile(r"/dev/video(\d+)")
 
 
 def is_url(name: str) -> bool:
     """Whether a name is an address such as `rtsp://host/path`, not a path."""
-    return _URL.match(name) is not None
+    return bool(scheme_of(name))
 
 
 def camera_of(name: str) -> int | None:
@@ -27,29 +33,41 @@ def camera_of(name: str) -> int | None:
 
 
 def is_live(name: str) -> bool:
-    """Whether frames come when they come: a camera's device or an address, unless it ends like a video file."""
+    """Whether frames come when they come: a camera's device or an address, unless it ends like a file."""
     if is_url(name):
-        return PurePosixPath(urlsplit(name).path).suffix.lower() not in VIDEO_SUFFIXES
+        return scheme_of(name) in STREAMING or _suffix(name) not in VIDEO_SUFFIXES | IMAGE_SUFFIXES
     return camera_of(name) is not None
 
 
 def is_video(name: str) -> bool:
-    """Whether a name is that of a video, recorded or live, and not of a scene."""
-    return is_url(name) or is_live(name) or Path(name).suffix.lower() in VIDEO_SUFFIXES
+    """Whether a name is that of a video, recorded or live, and not of a scene: by its scheme or its suffix."""
+    if is_url(name):
+        return scheme_of(name) in STREAMING or _suffix(name) in VIDEO_SUFFIXES | LIVE_SUFFIXES
+    return is_live(name) or Path(name).suffix.lower() in VIDEO_SUFFIXES
+
+
+def can_be_opened(name: str) -> bool:
+    """Whether frames can come from an address: FFmpeg knows its scheme."""
+    return scheme_of(name) in STREAMING | SERVING
 
 
 def shown(name: str) -> str:
     """Return a name as it may be logged and written to files: of an address neither user, password nor query."""
-    if not is_url(name):
-        return name
-    parts = urlsplit(name)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return redacted(name) if is_url(name) else name
 
 
 def stem_of(name: str) -> str:
     """Return what a source's outputs are named after."""
     if not is_url(name):
         return Path(name).stem
-    parts = urlsplit(name)
-    words = PurePosixPath(parts.path).stem or parts.hostname or parts.scheme
-    return re.sub(r"[^\w.-]", "_", words)
+    host = re.sub(r":\d*$", "", _host_and_path(name)[0])
+    return stem_from(name, safe_name(host) or scheme_of(name))
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(_host_and_path(name)[1]).suffix.lower()
+
+
+def _host_and_path(name: str) -> tuple[str, str]:
+    host, _, path = redacted(name).partition("://")[2].partition("/")
+    return host, path

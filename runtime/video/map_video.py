@@ -25,6 +25,7 @@ from ..streams.source_names import is_live, is_url, stem_of
 from ..streams.stream_results import FrameResult, StreamSummary
 from .mp4_writer import VideoWriter
 from .overlay import overlaid
+from .video_owner import recording_digest, require_own_lines
 
 LIVE_FPS: Final = 10.0  # of the overlay of a live source, whose frames come as the engine can
 UNKNOWN_FPS: Final = 25.0  # of the overlay of a recording that does not say
@@ -89,6 +90,7 @@ def map_video(
     max_side_px: int | None = None,
     overlap_px: int | None = None,
     seconds: float = inf,
+    overwrite: bool = False,
     cancel: Callable[[], bool] = lambda: False,
     told: Callable[[FrameResult], None] = lambda result: None,
 ) -> VideoResult:
@@ -97,11 +99,12 @@ def map_video(
     Args:
         segmenter: open.
         name: file, camera's device or address.
-        final: the two files, given these names together at the end, replaced where they exist.
+        final: the two files, given these names together at the end; those of the same recording are replaced.
         every: as in `Segmenter.stream`, as the others below.
         max_side_px: see there.
         overlap_px: see there.
         seconds: see there.
+        overwrite: replace also files of another recording.
         cancel: see there.
         told: called with each result.
 
@@ -109,7 +112,7 @@ def map_video(
         VideoError: there is not one frame.
         EngineError: the first frame has no answer.
         UsageError: an option that can't be right, or a model that does not take video.
-        OutputError: the files can't be written.
+        OutputError: the files can't be written, or are another recording's.
         Cancelled: `cancel` said so before the first frame was done.
     """
     started = datetime.now(timezone.utc)
@@ -122,7 +125,7 @@ def map_video(
     with (
         stream,
         _as_output_error(final.video),
-        _ready(final, name) as hidden,
+        _ready(final, name, overwrite=overwrite) as hidden,
         hidden.lines.open("w", encoding="utf-8", buffering=1) as lines,
         VideoWriter(hidden.video, fps, by_time=live) as writer,
     ):
@@ -155,7 +158,7 @@ def map_video(
             summary=stream.summary,
             notes=(*stream.summary.notes, *writer.notes, *segmenter.notes),
         )
-        print(last_line(result_of_all, segmenter.manifest, started), file=lines)
+        print(last_line(result_of_all, segmenter.manifest, started, recording_digest(name)), file=lines)
     return result_of_all
 
 
@@ -181,11 +184,12 @@ def frame_line(result: FrameResult) -> str:
     )
 
 
-def last_line(result: VideoResult, manifest: Manifest, started: datetime) -> str:
+def last_line(result: VideoResult, manifest: Manifest, started: datetime, digest: str) -> str:
     """Return what is known of the whole as one JSON object on one line."""
     return json.dumps(
         {
             "source": result.source,
+            "source_digest": digest,
             "started_utc": started.isoformat(timespec="seconds"),
             "landslide_frames": result.landslide_frames,
             "ended_early": result.ended_early,
@@ -208,10 +212,12 @@ def plain_summary(summary: StreamSummary) -> dict[str, float | None]:
 
 
 @contextmanager
-def _ready(final: VideoPaths, name: str) -> Iterator[VideoPaths]:
+def _ready(final: VideoPaths, name: str, *, overwrite: bool) -> Iterator[VideoPaths]:
     """Yield hidden names for the two files."""
     if final.video.exists() and Path(name).exists() and final.video.samefile(name):
         raise UsageError(f"the overlay would replace the video {name}; choose another folder with -o")
+    if not overwrite:
+        require_own_lines(final.lines, final.video, name)
     final.video.parent.mkdir(parents=True, exist_ok=True)
     with staged_files((final.lines, final.video)) as hidden:
         yield VideoPaths(hidden[final.video], hidden[final.lines])

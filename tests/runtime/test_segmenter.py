@@ -151,7 +151,8 @@ def test_models_on_disk_map_generated_scenes_as_the_engines_in_memory_do(
     path = scene_at(tmp_path / "s.tif", image, valid=valid, mask=mask, crs=crs).path
     for scale, offset in ((0.0, 0.8), (1 / 255, 0.0)):
         with Segmenter.open(make_model(scale, offset)) as segmenter:
-            result = segmenter.predict_scene(path, tmp_path / "out", SceneOptions(overlap_px=overlap_px))
+            options = SceneOptions(overlap_px=overlap_px, overwrite=True)
+            result = segmenter.predict_scene(path, tmp_path / "out", options)
         expected = np.rint((image[..., 0] * np.float32(scale) + np.float32(offset)) * np.float32(254))
         with open_raster(result.map_path) as landslides:
             np.testing.assert_array_equal(landslides.read(2), np.where(valid, expected, 255))

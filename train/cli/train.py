@@ -26,10 +26,12 @@ from typing import Any
 from kda_edge import __version__
 from kda_edge.commands import ended
 from kda_edge.errors import MissingDependency
+from kda_edge.standard_streams import with_steady_streams
 
 from . import distill, evaluate, explain, fit, segment
 
 
+@with_steady_streams
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `kda-train`; return 0, 1 (an error that the message explains) or 2 (wrong usage)."""
     arguments = list(sys.argv[1:] if argv is None else argv)

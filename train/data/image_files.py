@@ -14,6 +14,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from kda_edge.errors import DataError
+from kda_edge.gdal_data import require_gdal_data
 from kda_edge.manifest import InputContract
 
 BACKGROUND: Final = 0
@@ -59,6 +60,7 @@ def open_raster(path: Path) -> Any:
     """
     if not path.is_file():
         raise DataError(f"there is no file {path}")
+    require_gdal_data()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)

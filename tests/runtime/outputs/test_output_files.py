@@ -117,7 +117,7 @@ def test_a_full_disk_is_one_line_and_an_older_map_stays(
         "import resource, sys; from kda_edge.runtime.cli.infer import main; "
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_bytes}, {limit_bytes})); sys.exit(main(sys.argv[1:]))"
     )
-    command = [sys.executable, "-c", script, str(path), "--model", str(make_model(1 / 255, 0.0))]
+    command = [sys.executable, "-c", script, str(path), "--overwrite", "--model", str(make_model(1 / 255, 0.0))]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert run.stdout == ""
