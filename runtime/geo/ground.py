@@ -12,7 +12,7 @@ import rasterio.warp
 from rasterio.crs import CRS
 
 from kda_edge.errors import SceneError
-from kda_edge.gdal_data import require_gdal_data
+from kda_edge.gdal_setup import set_up_gdal
 
 from .gdal import GDAL_ERRORS, one_line
 
@@ -141,7 +141,7 @@ def locate(placed: Placed) -> Ground | NoGround:
 @functools.cache
 def _wgs84() -> CRS:
     """Return the CRS of longitude and latitude; made when it is needed, as that asks PROJ's data."""
-    require_gdal_data()
+    set_up_gdal()
     return CRS.from_epsg(4326)
 
 

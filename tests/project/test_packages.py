@@ -25,7 +25,7 @@ MAY_USE: dict[str, dict[str, set[str]]] = {
         "machine": {"__init__"},
         "whole_files": {"errors"},
         "standard_streams": set(),
-        "gdal_data": {"addresses", "errors"},
+        "gdal_setup": {"addresses", "errors"},
         "addresses": {"errors"},
         "artifact_bytes": {"errors"},
         "certificate": {"errors"},
