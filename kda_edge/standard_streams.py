@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import filterfalse
-from typing import Any, Final, ParamSpec, TextIO, cast
+from typing import Any, ParamSpec, TextIO, cast
 
-EXIT_LOST: Final = 1
+from kda_edge.commands import EXIT_ERROR
 
 _Arguments = ParamSpec("_Arguments")
 
@@ -103,7 +103,7 @@ def with_steady_streams(command: Callable[_Arguments, int]) -> Callable[_Argumen
                 code, leave = stop.code or 0, True
             sys.stdout.flush()
             sys.stderr.flush()
-            code = code or EXIT_LOST * lost()
+            code = code or EXIT_ERROR * lost()
         if leave:
             raise SystemExit(code)
         return int(code)

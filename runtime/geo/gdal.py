@@ -21,7 +21,7 @@ from rasterio.windows import Window
 from kda_edge import errors
 from kda_edge.addresses import redacted
 from kda_edge.errors import UsageError
-from kda_edge.gdal_data import require_gdal_data
+from kda_edge.gdal_setup import set_up_gdal
 from kda_edge.opening_process import call_in_forks
 
 from .raster_names import RasterName
@@ -129,7 +129,7 @@ def gdal_session() -> Iterator[None]:
     Raises:
         UsageError: the environment names data that PROJ can't use, and there are no others.
     """
-    require_gdal_data()
+    set_up_gdal()
     with (
         _cache,
         rasterio.Env(
@@ -220,7 +220,7 @@ def listening(heard: list[str]) -> Iterator[None]:
 
 def open_raster(name: RasterName, mode: str = "r", **profile: Any) -> Any:
     """Open a dataset as `rasterio.open` does, silent where it has no georeference."""
-    require_gdal_data()
+    set_up_gdal()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         if isinstance(name, Path):

@@ -13,7 +13,7 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from kda_edge.errors import SceneError
-from kda_edge.gdal_data import require_gdal_data
+from kda_edge.gdal_setup import set_up_gdal
 
 from .gdal import GDAL_ERRORS, one_line
 
@@ -185,7 +185,7 @@ def metres_per_unit(crs: CRS) -> float | None:
 @functools.cache
 def _wgs84() -> CRS:
     """Return the CRS of longitude and latitude; made when it is needed, as that asks PROJ's data."""
-    require_gdal_data()
+    set_up_gdal()
     return CRS.from_epsg(4326)
 
 

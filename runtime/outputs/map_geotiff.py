@@ -131,7 +131,7 @@ class MapWriter:
         """Close the file, finished or not, and end the thread; never raises."""
         for future in self._behind:
             future.cancel()
-        self._thread.submit(self._let_go)
+        self._begin(self._let_go)  # within a session: without one GDAL prints what goes wrong at closing
         self._thread.shutdown(wait=True)
 
     def _let_go(self) -> None:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from kda_edge.errors import VideoError
+from kda_edge.errors import VideoError, one_line
 
 from ..outputs.map_owner import taken
 from ..streams.source_names import is_live, is_url, shown
@@ -36,7 +36,7 @@ def recording_digest(name: str) -> str:
             file.seek(max(size - LOOKED_AT_BYTES, 0))
             return hashlib.sha256(b"%d %b %b" % (size, first, file.read())).hexdigest()
     except OSError as error:
-        raise VideoError(f"{name} can't be read ({error.strerror or error}); check the file") from error
+        raise VideoError(f"{name} can't be read ({one_line(error)}); check the file") from error
 
 
 def require_own_lines(lines: Path, video: Path, name: str) -> None:

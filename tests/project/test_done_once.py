@@ -21,6 +21,7 @@ ONCE = {
         "kda_edge.whole_files.write_whole, staged",
         {
             "kda_edge/whole_files.py",
+            "kda_edge/standard_streams.py",  # nowhere
             "kda_edge/networks/checkpoint.py",
             "export/artifact_file.py",
             "runtime/outputs/output_files.py",

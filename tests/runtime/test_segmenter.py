@@ -200,13 +200,13 @@ def test_a_scene_in_metres_without_longitude_and_latitude_has_areas_in_these_and
     segmenter: Segmenter, tmp_path: Path, scene_at: Callable[..., Any], crs: str
 ) -> None:
     path = scene_at(tmp_path / "s.tif", np.full((40, 40, 3), 255, np.uint8), crs=crs).path
-    result = segmenter.predict_scene(path, min_area=399)
+    result = segmenter.predict_scene(path, options=SceneOptions(min_area=399))
     assert (result.polygons, result.area_m2) == (1, 400)  # of half a metre a pixel
     assert (
         "the scene's CRS has no way to longitude and latitude there, so its polygons are in pixel coordinates; "
         "areas are in its CRS's own metres" in result.notes
     )
-    assert segmenter.predict_scene(path, min_area=401).polygons == 0
+    assert segmenter.predict_scene(path, options=SceneOptions(min_area=401)).polygons == 0
 
 
 def test_small_polygons_are_left_out_but_not_their_pixels(

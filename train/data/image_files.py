@@ -14,7 +14,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from kda_edge.errors import DataError
-from kda_edge.gdal_data import require_gdal_data
+from kda_edge.gdal_setup import set_up_gdal
 from kda_edge.manifest import InputContract
 
 BACKGROUND: Final = 0
@@ -60,7 +60,7 @@ def open_raster(path: Path) -> Any:
     """
     if not path.is_file():
         raise DataError(f"there is no file {path}")
-    require_gdal_data()
+    set_up_gdal()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)

@@ -13,7 +13,7 @@ from fake_videos import COLOURS, write_video
 
 from kda_edge.errors import Cancelled, OutputError
 from kda_edge.manifest import Manifest
-from kda_edge.runtime import Segmenter
+from kda_edge.runtime import SceneOptions, Segmenter
 from kda_edge.runtime.cli.infer import main
 from kda_edge.runtime.geo.gdal import open_raster
 from kda_edge.runtime.outputs.map_owner import SCENE_TAG
@@ -50,14 +50,14 @@ def test_the_map_of_another_scene_of_that_name_is_kept_unless_it_is_to_be_replac
     before = [path.read_bytes() for path in files]
     for polygons in ("geojson", "gpkg"):
         with pytest.raises(OutputError) as caught:
-            segmenter.predict_scene(two[1], tmp_path / "maps", polygons=polygons)
+            segmenter.predict_scene(two[1], tmp_path / "maps", options=SceneOptions(polygons=polygons))
         assert str(caught.value) == (
             f"{first.map_path} is there and is of something else than {two[1]} as it is now; "
             "choose another folder with -o, or replace it with --overwrite"
         )
     assert [path.read_bytes() for path in files] == before
     assert sorted((tmp_path / "maps").iterdir()) == sorted(files)
-    second = segmenter.predict_scene(two[1], tmp_path / "maps", overwrite=True)
+    second = segmenter.predict_scene(two[1], tmp_path / "maps", options=SceneOptions(overwrite=True))
     assert second.map_path.read_bytes() != before[0]
     assert second.map_path.read_bytes() == segmenter.predict_scene(two[1]).map_path.read_bytes()
 
@@ -109,7 +109,7 @@ def test_what_does_not_say_what_it_is_of_is_kept(
     with pytest.raises(OutputError, match="does not say that it is of"):
         segmenter.predict_scene(two[0], tmp_path)
     assert path.read_bytes() == older
-    segmenter.predict_scene(two[0], tmp_path, overwrite=True)
+    segmenter.predict_scene(two[0], tmp_path, options=SceneOptions(overwrite=True))
     segmenter.predict_scene(two[0], tmp_path)
 
 
@@ -142,11 +142,11 @@ def test_merging_and_shards_keep_what_is_of_another_scene(
     merge_shards(two[1], [shards[1]], maps, overwrite=True)
     with pytest.raises(OutputError, match=r"shard-1-of-1\.kda is there and is of something else"):
         segmenter.predict_shard(two[0], Shard(1, 1), shards[1])
-    segmenter.predict_shard(two[1], Shard(1, 1), shards[1], overlap_px=0)
+    segmenter.predict_shard(two[1], Shard(1, 1), shards[1], options=SceneOptions(overlap_px=0))
     (shards[0] / "visual_landslide.shard-1-of-1.kda").write_bytes(b"something of mine")
     with pytest.raises(OutputError, match="does not say that it is of"):
         segmenter.predict_shard(two[0], Shard(1, 1), shards[0])
-    segmenter.predict_shard(two[0], Shard(1, 1), shards[0], overwrite=True)
+    segmenter.predict_shard(two[0], Shard(1, 1), shards[0], options=SceneOptions(overwrite=True))
 
 
 def test_the_command_line_refuses_one_scene_and_maps_the_others(

@@ -100,7 +100,12 @@ def test_only_what_dead_runs_of_this_scene_left_is_removed(scene: Any, make_mani
     assert [name for name in kept if not (folder / name).exists()] == []
 
 
-@pytest.mark.parametrize(("limit_bytes", "kept"), [(0, False), (3000, False), (60_000, True)])
+# Bytes that a file can have: none, less than a header, less than the first record of rows, less than the map or the
+# picture.
+FULL_AT = [(0, False), (8, False), (100, False), (3000, False), (60_000, True), (150_000, True)]
+
+
+@pytest.mark.parametrize(("limit_bytes", "kept"), FULL_AT)
 def test_a_full_disk_is_one_line_and_an_older_map_stays(
     tmp_path: Path,
     scene_at: Callable[..., Any],
@@ -121,7 +126,7 @@ def test_a_full_disk_is_one_line_and_an_older_map_stays(
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert run.stdout == ""
-    *_, last = run.stderr.splitlines()  # libtiff may say "File too large." before, past every handler of GDAL's
+    (last,) = run.stderr.splitlines()
     assert last.startswith("kda-infer: ")
     assert "can't be written" in last
     assert "free some space" in last
@@ -129,6 +134,39 @@ def test_a_full_disk_is_one_line_and_an_older_map_stays(
     assert ("rows are kept, run the same command again to go on" in last) == kept
     assert leftovers() == [".s_landslide.journal"] * kept + ["s_landslide.tif"]
     assert (tmp_path / "s_landslide.tif").read_bytes() == b"older"
+
+
+@pytest.mark.parametrize("limit_bytes", [0, 8, 200, 20_000, 100_000, 280_000])
+def test_no_library_prints_what_goes_wrong_with_a_map_at_a_full_disk(
+    tmp_path: Path, scene_at: Callable[..., Any], limit_bytes: int
+) -> None:
+    """Creating it, its blocks, its directories, its overviews."""
+    path = scene_at(tmp_path / "s.tif", np.ones((600, 600, 3), np.uint8)).path
+    script = f"""
+        import resource, sys
+        import numpy as np
+        from kda_edge.errors import OutputError
+        from kda_edge.manifest import InputContract
+        from kda_edge.runtime.geo.gdal import gdal_session
+        from kda_edge.runtime.outputs.map_geotiff import map_writer
+        from kda_edge.runtime.scenes.scene import open_scene
+        from pathlib import Path
+
+        layers = np.random.default_rng(0).integers(0, 255, (3, 600, 600), np.uint8)
+        with gdal_session(), open_scene(Path(sys.argv[1]), InputContract()) as scene:
+            resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_bytes}, {limit_bytes}))
+            try:
+                with map_writer(Path("map.tif"), scene, {{"a": "b"}}) as writer:
+                    writer.write(layers)
+                    writer.finish()
+            except OutputError as error:
+                print(error)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(path)]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert run.stderr == ""
+    assert run.stdout.count("\n") == 1
+    assert "free some space" in run.stdout
 
 
 def test_a_disk_that_is_filling_up_is_seen_before_it_is_full(scene: Any, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from rasterio.shutil import copy
 
 from kda_edge.errors import Cancelled, JournalError, SceneError
 from kda_edge.manifest import Manifest
-from kda_edge.runtime import Segmenter
+from kda_edge.runtime import SceneOptions, Segmenter
 from kda_edge.runtime.geo.gdal import gdal_session, open_raster
 from kda_edge.runtime.geo.raster_names import raster_named
 from kda_edge.runtime.scenes.scene_digest import digesting
@@ -165,7 +165,7 @@ def test_variables_of_a_netcdf_file_are_mapped_and_told_apart(
     scene_at(tmp_path / "rain.tif", rng.integers(1, 256, (50, 60, 2), np.uint8))
     copy(tmp_path / "rain.tif", path, driver="netCDF")
     names = [f'NETCDF:"{path}":Band{number}' for number in (1, 2)]
-    result = segmenter.predict_scene(names[0], tmp_path / "out", bands=(1, 1, 1))
+    result = segmenter.predict_scene(names[0], tmp_path / "out", options=SceneOptions(bands=(1, 1, 1)))
     assert result.map_path.name == "rain_Band1_landslide.tif"
     assert result.valid_px == 3000
     assert len({digest(name) for name in names} - {None}) == 2

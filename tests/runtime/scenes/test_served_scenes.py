@@ -15,7 +15,7 @@ from fake_web_server import WebServer
 
 from kda_edge.errors import Cancelled, JournalError, KdaEdgeError, SceneError, UsageError
 from kda_edge.manifest import Manifest
-from kda_edge.runtime import Segmenter
+from kda_edge.runtime import SceneOptions, Segmenter
 from kda_edge.runtime.geo.gdal import gdal_session, open_raster
 from kda_edge.runtime.geo.raster_names import raster_named
 from kda_edge.runtime.runs.merge_shards import merge_shards
@@ -141,7 +141,7 @@ def test_a_scene_of_which_the_server_says_nothing_is_mapped_but_not_gone_on_with
     cut_off(segmenter, url, out)
     with pytest.raises(JournalError, match="scene was no local file"):
         segmenter.predict_scene(url, out)
-    assert segmenter.predict_scene(url, out, restart=True).failed_tiles == 0
+    assert segmenter.predict_scene(url, out, options=SceneOptions(restart=True)).failed_tiles == 0
     with pytest.raises(SceneError, match="can't be told apart"):
         segmenter.predict_shard(url, Shard(1, 2), out)
 

@@ -19,7 +19,7 @@ MAPS = """
     import numpy as np
     import rasterio
     from rasterio.transform import from_origin
-    from kda_edge.gdal_data import require_gdal_data
+    from kda_edge.gdal_setup import set_up_gdal
     from kda_edge.runtime.geo.gdal import gdal_session, open_raster
     from kda_edge.runtime.geo.ground import Frame, locate
 
@@ -117,10 +117,10 @@ def test_where_there_are_no_other_data_one_line_names_the_variable(tmp_path: Pat
     (tmp_path / "site" / "rasterio.libs").symlink_to(own.with_name("rasterio.libs"))
     script = """
         from kda_edge.errors import UsageError
-        from kda_edge.gdal_data import require_gdal_data
+        from kda_edge.gdal_setup import set_up_gdal
         for _ in range(2):
             try:
-                require_gdal_data()
+                set_up_gdal()
             except UsageError as error:
                 print(error)
     """

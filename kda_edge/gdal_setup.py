@@ -1,4 +1,4 @@
-"""GDAL's and PROJ's own data, where the environment names those of another installation.
+"""Setting up GDAL once in a process: data that fit it, no password in its messages, no line of its own on stderr.
 
 QGIS, conda, PostGIS and others set PROJ_LIB, PROJ_DATA, GDAL_DATA and GDAL_DRIVER_PATH for their own libraries. A PROJ
 that reads another's data knows no CRS, and another GDAL's drivers may take the process down.
@@ -6,38 +6,47 @@ that reads another's data knows no CRS, and another GDAL's drivers may take the 
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Final
 
 from kda_edge.addresses import redacted
-from kda_edge.errors import UsageError
+from kda_edge.errors import UsageError, one_line
 
 PROJ_VARIABLES: Final = ("PROJ_DATA", "PROJ_LIB")  # rasterio takes the first that there is
-
 GDAL_LOGGERS: Final = ("rasterio._env", "rasterio._err")  # to which rasterio passes on what GDAL says
+LIBRARIES: Final = Path("/proc/self/maps")  # of this process, a line each
+_LIBTIFF: Final = re.compile(r"/\S*/libtiff[^/\s]*\.so\S*")
 
 _log = logging.getLogger(__name__)
 
 
 @functools.cache
-def require_gdal_data() -> None:
-    """Make sure, once in a process and before GDAL's first work, that GDAL and PROJ have data that fit them.
+def set_up_gdal() -> None:
+    """Set up GDAL, once in a process and before its first work.
 
-    From then on, what GDAL says is logged without passwords.
-
-    Variables that name what can't be used are taken out of this process's environment: rasterio reads them again and
-    again. A folder of PROJ's that can be used stays; somebody may have put grids there.
+    - GDAL and PROJ get data that fit them: variables that name what can't be used are taken out of this process's
+      environment, as rasterio reads them again and again. A folder of PROJ's that can be used stays; somebody may have
+      put grids there.
+    - What GDAL says is logged without passwords.
+    - libtiff prints nothing.
 
     Raises:
         UsageError: PROJ can't use what the environment names, and rasterio has nothing in its place.
     """
-    from rasterio.env import GDALDataFinder
-
     for logger in GDAL_LOGGERS:
         logging.getLogger(logger).addFilter(_redacted_record)
+    _require_data()
+    _silence_libtiff()
+
+
+def _require_data() -> None:
+    from rasterio.env import GDALDataFinder
+
     own = GDALDataFinder().search_wheel()
     if own:  # a wheel's GDAL brings all that it needs and has no plugins
         _leave_out("GDAL_DRIVER_PATH", "rasterio has its own GDAL")
@@ -65,6 +74,24 @@ def _redacted_record(record: logging.LogRecord) -> bool:
     return True
 
 
+def _silence_libtiff() -> None:
+    """Have libtiff keep to itself what it says past GDAL: at a full disk it prints each failed write to stderr.
+
+    GDAL gives it a handler for each file, and tells of failed writes through the one of the whole process. Where
+    libtiff is part of GDAL's own library, nothing is done.
+    """
+    try:
+        libraries = set(_LIBTIFF.findall(LIBRARIES.read_text(errors="replace")))
+        for path in libraries:
+            libtiff = ctypes.CDLL(path, mode=os.RTLD_NOLOAD)
+            for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+                handler = getattr(libtiff, name)
+                handler.argtypes, handler.restype = (ctypes.c_void_p,), ctypes.c_void_p
+                handler(None)
+    except (OSError, AttributeError):
+        _log.debug("libtiff's own lines can't be kept off stderr", exc_info=True)
+
+
 def _leave_out(name: str, reason: str) -> None:
     folder = os.environ.pop(name, None)
     if folder is not None:
@@ -90,5 +117,5 @@ def _complaint_of_proj() -> str | None:
         with rasterio.Env():  # without it GDAL prints the reason as well
             CRS.from_epsg(4326)
     except CRSError as error:
-        return " ".join(str(error).split())
+        return one_line(error)
     return None
