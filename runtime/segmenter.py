@@ -128,9 +128,10 @@ class Segmenter:
 
         Args:
             image: (H, W, 3), the model's bands (red, green, blue) in its order, sides of 1 px or more, of the
-                manifest's pixel type (uint8 for the bundled student).
-            valid: (H, W), True where the image has data; None: everywhere. Where it is False, the probability is NaN
-                and the mask 255.
+                manifest's pixel type (uint8 for the bundled student). Of a NumPy masked array, a pixel that is masked
+                in any band has no data.
+            valid: (H, W), True where the image has data; None: everywhere. Where it is False, or the image is masked,
+                the probability is NaN and the mask 255.
             overlap_px: least overlap of neighbouring tiles; None is a quarter of a tile.
 
         Raises:

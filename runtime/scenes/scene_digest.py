@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kda_edge.errors import SceneError
+from kda_edge.rasters.valid_pixels import NODATA_TUPLE
 
 from ..geo.gdal import GDAL_ERRORS, one_line, open_raster
 
@@ -102,6 +103,7 @@ def _facts(dataset: Any) -> tuple[object, ...]:
         dataset.shape,
         dataset.dtypes,
         [repr(value) for value in dataset.nodatavals],
+        dataset.tags().get(NODATA_TUPLE),
         [[flag.name for flag in flags] for flags in dataset.mask_flag_enums],
         [color.name for color in dataset.colorinterp],
         dataset.descriptions,

@@ -27,6 +27,7 @@ MAY_USE: dict[str, dict[str, set[str]]] = {
         "artifact_bytes": {"errors"},
         "certificate": {"errors"},
         "manifest": {"__init__", "certificate", "errors"},
+        "rasters": {"errors"},
         "tiling": {"errors"},
         "decoders": set(),
         "networks": {"__init__", "decoders", "manifest", "errors", "whole_files"},
