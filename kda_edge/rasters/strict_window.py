@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -23,6 +23,8 @@ from rasterio.windows import Window
 from kda_edge.rasters.deflate_blocks import DeflateBlocks
 from kda_edge.rasters.gdal_messages import GDAL_ERRORS, listening, one_line
 from kda_edge.rasters.valid_pixels import Validity, ValidPixels
+
+NO_SOURCES: Final = (".aux.xml", ".ovr")  # what a VRT names besides
 
 
 class WindowPixels(NamedTuple):
@@ -83,42 +85,54 @@ class StrictBands:
 def opening_warnings(path: Path) -> frozenset[str]:
     """Return what GDAL warns of when a raster and the files that it is made of are opened and no pixel is read."""
     heard: list[str] = []
-    for part, dataset in parts_of(path):
-        with listening(heard), suppress(*GDAL_ERRORS), _opened(_beside(part, dataset)) as probe:
-            probe.read(1, window=Window(dataset.width, 0, 1, 1))
+    for part in parts_of(path):
+        if part.dataset is not None:
+            with listening(heard), suppress(*GDAL_ERRORS), _opened(_beside(part)) as probe:
+                probe.read(1, window=Window(part.dataset.width, 0, 1, 1))
     return frozenset(heard)
 
 
-def _beside(part: Path, dataset: Any) -> str:
+def _beside(part: Part) -> str:
     """Return a VRT of which the last column lies beside a raster: to read it, GDAL opens the raster and no more.
 
     rasterio itself opens files so that nobody hears what GDAL warns of.
     """
-    source = f"<SourceFilename>{escape(str(part))}</SourceFilename><SourceBand>1</SourceBand>"
+    source = f"<SourceFilename>{escape(part.name)}</SourceFilename><SourceBand>1</SourceBand>"
     band = f'<VRTRasterBand dataType="Byte" band="1"><SimpleSource>{source}</SimpleSource></VRTRasterBand>'
-    return f'<VRTDataset rasterXSize="{dataset.width + 1}" rasterYSize="{dataset.height}">{band}</VRTDataset>'
+    return f'<VRTDataset rasterXSize="{part.dataset.width + 1}" rasterYSize="{part.dataset.height}">{band}</VRTDataset>'
 
 
-def parts_of(path: Path) -> Iterator[tuple[Path, Any]]:
-    """Open a raster and the rasters that it is made of, to any depth (sources of a VRT, a mask beside it), one by one.
+class Part(NamedTuple):
+    """A file that a raster is made of.
 
-    Yields:
-        Path and open dataset, which is closed afterwards. What can't be opened is left out: reading will tell.
+    Attributes:
+        name: as GDAL takes it, a path or an address.
+        dataset: open until the next part is asked for; None: it is no raster, or can't be opened.
+        is_source: a VRT has its pixels from there.
     """
-    waiting, seen = [path], {path}
+
+    name: str
+    dataset: Any
+    is_source: bool
+
+
+def parts_of(path: Path) -> Iterator[Part]:
+    """Yield a raster and the files that it is made of, to any depth: sources of a VRT, what lies beside a file."""
+    waiting, seen = [Part(str(path), None, is_source=True)], {str(path)}
     while waiting:
         part = waiting.pop()
         try:
-            with _opened(part) as dataset:
-                named = [Path(name) for name in dataset.files]
-                yield part, dataset
+            with _opened(part.name) as dataset:
+                named = [name for name in dataset.files if name not in seen]
+                seen.update(named)
+                is_vrt = dataset.driver == "VRT"
+                waiting += [Part(name, None, is_vrt and not name.endswith(NO_SOURCES)) for name in named]
+                yield part._replace(dataset=dataset)
         except GDAL_ERRORS:
-            continue
-        waiting += [file for file in named if file not in seen]
-        seen.update(named)
+            yield part
 
 
-def _opened(path: Path | str) -> Any:
+def _opened(name: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path)
+        return rasterio.open(name)

@@ -23,7 +23,8 @@ from kda_edge.rasters.png_chunks import png_fault
 COPY_AGAIN: Final = "the file is damaged or not fully copied; copy it again from its source"
 CHECKED_WHOLE: Final = frozenset({"PNG", "JPEG"})  # drivers of the formats whose every byte is looked at here
 PCIDSK_BLOCK_BYTES: Final = 512
-HFA_HEAD: Final = b"ERDAS_IMG_EXTERNAL_RASTER\0"
+HFA_HEAD_BYTES: Final = 49  # of an ERDAS Imagine's file for the pixels beside it
+HFA_FLAGS_HEAD_BYTES: Final = 20  # before a bit for each block of a band
 _NO_SIDECAR: Final = {MaskFlags.all_valid, MaskFlags.nodata, MaskFlags.alpha}  # what a mask beside the file replaces
 REMEMBERED: Final = 2**16  # files, so that training looks at each of them once and not at every crop
 
@@ -115,9 +116,10 @@ def _least_bytes(dataset: Any, path: Path) -> dict[Path, int]:
             head = file.read(368)
         blocks, layout = head[16:32].strip(), head[360:368].strip()
         return {path: int(blocks) * PCIDSK_BLOCK_BYTES} if layout in (b"PIXEL", b"BAND") and blocks.isdigit() else {}
-    if dataset.driver == "HFA":  # whole blocks, in a file beside it
+    if dataset.driver == "HFA":
         height, width = dataset.block_shapes[0]
         rows, cols = -(-dataset.height // height), -(-dataset.width // width)
+        flags_bytes = dataset.count * (HFA_FLAGS_HEAD_BYTES + rows * -(-cols // 8))
         beside = [Path(name) for name in dataset.files if name.lower().endswith(".ige")]
-        return dict.fromkeys(beside, len(HFA_HEAD) + rows * cols * height * width * pixel_bytes)
+        return dict.fromkeys(beside, HFA_HEAD_BYTES + flags_bytes + rows * cols * height * width * pixel_bytes)
     return {}

@@ -67,8 +67,8 @@ class Order:
         if not 0 <= self.min_area < float("inf"):
             raise UsageError(f"the least area must be 0 or more, not {self.min_area:g}")
 
-    def opened(self, contract: InputContract) -> AbstractContextManager[Scene]:
-        """Open the scene, in the thread that reads it and within its GDAL session."""
+    def opened(self, contract: InputContract, *, checked: bool = False) -> AbstractContextManager[Scene]:
+        """Open the scene, in the thread that reads it and within its GDAL session; `checked`: not for the first time."""
         return open_scene(
             self.path,
             contract,
@@ -76,6 +76,7 @@ class Order:
             value_range=self.value_range,
             resample=self.resample,
             any_gsd=self.any_gsd,
+            checked=checked,
         )
 
     def check(self) -> None:

@@ -116,7 +116,7 @@ class _Work:
             recorder.record(rows)
 
         return mapped_rows(
-            lambda: order.opened(contract),
+            lambda: order.opened(contract, checked=True),
             self.grid,
             with_values_mapped(self.model.engine, contract, order.value_range),
             self.model.manifest,

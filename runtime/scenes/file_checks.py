@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kda_edge.errors import SceneError
-from kda_edge.rasters.strict_window import parts_of
+from kda_edge.rasters.strict_window import Part, parts_of
 from kda_edge.rasters.whole_rasters import COPY_AGAIN, unnoticed_fault, whole_fault
 
 from ..geo.gdal import one_line
@@ -71,10 +71,17 @@ def require_whole(dataset: Any, path: Path, bands: tuple[int, int, int]) -> None
     try:
         fault = whole_fault(dataset, path, bands)
         if fault is None and dataset.driver == "VRT":
-            parts = ((part, opened) for part, opened in parts_of(path) if part != path and part.is_file())
-            fault = next((fault for part, opened in parts if (fault := unnoticed_fault(opened, part))), None)
-            fault = fault and f"{path} is made of a file that can't be read: {fault}"
+            fault = next((fault for part in parts_of(path) if (fault := _fault_of_part(path, part))), None)
     except OSError as error:
         raise SceneError(f"{path} can't be read ({one_line(error)}); {COPY_AGAIN}") from error
     if fault is not None:
         raise SceneError(fault)
+
+
+def _fault_of_part(path: Path, part: Part) -> str | None:
+    """Say which file of a VRT keeps it from being mapped; for one that it can't open, GDAL may give zeros."""
+    if part.dataset is None:
+        return f"{path} is made of {part.name}, which can't be opened; copy it again" if part.is_source else None
+    file = Path(part.name)
+    fault = unnoticed_fault(part.dataset, file) if file != path and file.is_file() else None
+    return fault and f"{path} is made of a file that can't be read: {fault}"

@@ -130,6 +130,7 @@ def open_scene(
     value_range: tuple[float, float] | None = None,
     resample: Resample = None,
     any_gsd: bool = False,
+    checked: bool = False,
 ) -> Iterator[Scene]:
     """Open a raster as a scene for a model, in the thread that reads it and within that thread's GDAL session.
 
@@ -142,6 +143,7 @@ def open_scene(
         resample: the ground sampling distance to read at, metres; `trained` is the nearest that the model learned
             from; None is the scene's own.
         any_gsd: take pixels of any size on the ground.
+        checked: the file was opened as a scene before, and need not be looked at again for being whole.
 
     Raises:
         SceneError: no file, no raster, damaged, wrong bands or pixel type, a georeference that is no transform, or
@@ -162,7 +164,8 @@ def open_scene(
             chosen = checked_bands(dataset, path, contract, bands)
             require_pixel_type(dataset, path, chosen, contract, value_range)
             require_transform(dataset, path)
-            require_whole(dataset, path, chosen)
+            if not checked:
+                require_whole(dataset, path, chosen)
             crs, transform = dataset.crs, None if dataset.transform.is_identity else dataset.transform
             reader = BlockReader(path, dataset, chosen)
             pixel_type = np.dtype(dataset.dtypes[chosen[0] - 1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,9 @@ import numpy as np
 import rasterio
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
-from rasterio.errors import NotGeoreferencedWarning
-from rasterio.transform import from_origin
+from rasterio.transform import Affine
+
+from kda_edge.runtime.geo.gdal import open_raster
 
 DTYPES = {"uint8": "Byte", "uint16": "UInt16", "int16": "Int16", "float32": "Float32"}
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -117,18 +117,17 @@ class Declared:
             "count": self.count,
             "dtype": self.dtype,
             "crs": "EPSG:32647",
-            "transform": from_origin(469000, 3446000, 1, 1),
+            "transform": Affine(1, 0, 469000, 0, -1, 3446000),
             "photometric": "minisblack",
             "alpha": "no",
             **LAYOUTS[self.layout],
         }
-        with warnings.catch_warnings(), rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path, "w", **profile) as dataset:
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+            with open_raster(path, "w", **profile) as dataset:
                 self._write_pixels(dataset)
                 if self.mask == "internal":
                     dataset.write_mask(self.masks()[0])
-            with rasterio.open(path, "r+") as dataset:  # later, or GDAL would see no need for a mask
+            with open_raster(path, "r+") as dataset:  # later, or GDAL would see no need for a mask
                 dataset.colorinterp = self._colors()
                 if self.nodata and alike:
                     dataset.nodata = self.nodata[0]
@@ -155,7 +154,7 @@ class Declared:
     def _write_mask_beside(self, path: Path) -> None:
         height, width = self.size_hw
         count, flags = (self.count, "0") if self.mask == "beside, by band" else (1, "2")  # of each band, or of the file
-        with rasterio.open(path, "w", "GTiff", width, height, count, dtype="uint8") as dataset:
+        with open_raster(path, "w", driver="GTiff", width=width, height=height, count=count, dtype="uint8") as dataset:
             dataset.write(self.masks()[:count].astype(np.uint8) * 255)
             dataset.update_tags(**{f"INTERNAL_MASK_FLAGS_{band}": flags for band in range(1, self.count + 1)})
 
