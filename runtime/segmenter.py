@@ -127,7 +127,7 @@ class Segmenter:
 
         Args:
             image: (H, W, 3), the model's bands (red, green, blue) in its order, sides of 1 px or more, of the
-                manifest's pixel type (uint8 for the bundled student).
+                manifest's pixel type (uint8 for the bundled student); masked pixels of a masked array have no data.
             valid: (H, W), True where the image has data; None: everywhere. Elsewhere probability is NaN, the mask 255.
             overlap_px: least overlap of neighbouring tiles; None is a quarter of a tile.
 

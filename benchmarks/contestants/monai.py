@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from kda_edge.errors import MissingDependency
-from kda_edge.runtime.geo.gdal import open_raster, valid_mask
+from kda_edge.rasters.valid_pixels import ValidPixels
+from kda_edge.runtime.geo.gdal import open_raster
 from kda_edge.tiling.tile_grid import TileGrid
 
 from .batch_choice import chosen_batch
@@ -68,8 +69,8 @@ class MonaiPeer:
         path, start = out_dir / "monai.tif", time.perf_counter()
         contract, tile_px = self._manifest.input, self._manifest.tile_px
         with open_raster(scene_path) as dataset:
-            raw = dataset.read(list(self._task.bands))
-            valid = valid_mask(dataset, Window(0, 0, dataset.width, dataset.height))
+            raw, whole = dataset.read(list(self._task.bands)), Window(0, 0, dataset.width, dataset.height)
+            valid = ValidPixels(dataset, self._task.bands).of(dataset, raw.transpose(1, 2, 0), whole).valid
             image = torch.from_numpy(raw).float()[None]
             del raw
             image.sub_(torch.tensor(contract.mean).reshape(1, 3, 1, 1))

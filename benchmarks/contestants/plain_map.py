@@ -7,11 +7,26 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.windows import Window
 
+from kda_edge.rasters.valid_pixels import ValidPixels
 from kda_edge.runtime.geo.gdal import open_raster
 
 NODATA_BYTE: Final = 255
 WRITING: Final = "GeoTIFF, 2 bands of bytes, DEFLATE, 256 px blocks, GDAL on all cores, no overviews, no polygons"
+
+ROWS_PX: Final = 1024  # looked at once
+
+
+def valid_pixels_of(dataset: Any, bands: tuple[int, int, int]) -> NDArray[np.bool_]:
+    """Return where a scene holds data, (H, W), by the rule of the maps that it is compared with."""
+    rule = ValidPixels(dataset, bands)
+    valid = np.ones(dataset.shape, np.bool_)
+    for row in range(0, dataset.height, ROWS_PX):
+        window = Window(0, row, dataset.width, min(ROWS_PX, dataset.height - row))
+        image = dataset.read(list(bands), window=window).transpose(1, 2, 0)
+        valid[row : row + ROWS_PX] = rule.of(dataset, image, window).valid
+    return valid
 
 
 def write_plain_map(

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from kda_edge.runtime.geo.gdal import open_raster, valid_mask
+from kda_edge.runtime.geo.gdal import open_raster
 from kda_edge.tiling.tile_grid import TileGrid
 
 from .batch_choice import chosen_batch
-from .plain_map import WRITING, write_plain_map
+from .plain_map import WRITING, valid_pixels_of, write_plain_map
 from .task import Lap, MappingTask, Settings
 
 LOOP: Final = "windows by rasterio, equal-weight mean of overlaps, wholly nodata tiles skipped"
@@ -98,7 +98,7 @@ def map_by_loop(
     """
     with open_raster(scene_path) as dataset:
         height_px, width_px = dataset.height, dataset.width
-        valid = valid_mask(dataset, Window(0, 0, width_px, height_px))
+        valid = valid_pixels_of(dataset, bands)
         total = np.zeros((height_px, width_px), np.float32)
         hits = np.zeros((height_px, width_px), np.float32)
         grid = TileGrid(height_px, width_px, tile_px, overlap_px)

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from kda_edge.errors import EngineError, SceneError
 from kda_edge.manifest import InputContract
 from kda_edge.metrics import ConfusionCounts
+from kda_edge.rasters.strict_window import StrictBands
+from kda_edge.rasters.whole_rasters import whole_fault
 from kda_edge.runtime.geo.gdal import GDAL_ERRORS, gdal_session, one_line, open_raster
 from kda_edge.runtime.mapping.value_range import with_values_mapped
 from kda_edge.runtime.scenes.scene import open_scene
@@ -166,7 +168,12 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 def _layer(path: Path) -> NDArray[Any]:
     try:
         with open_raster(path) as dataset:
-            values: NDArray[Any] = dataset.read(1)
+            fault = whole_fault(dataset, path, (1,))
+            found = StrictBands(path, dataset, (1,), judged=False).read_all(dataset)
     except GDAL_ERRORS as error:
         raise SceneError(f"{path} can't be read as a mask ({one_line(error)}); save it as PNG or TIFF") from error
-    return values
+    if fault is not None:
+        raise SceneError(fault)
+    if isinstance(found, list):
+        raise SceneError(f"{path} is damaged ({found[-1]}); copy it again from its source")
+    return found.image[..., 0]

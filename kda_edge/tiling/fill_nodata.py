@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kda_edge.tiling.pixels import unmasked
+
 Pixels = TypeVar("Pixels", bound=np.generic)
 
 
@@ -21,12 +23,15 @@ def fill_nodata(image: NDArray[Pixels], valid: NDArray[np.bool_]) -> NDArray[Pix
     way every time.
 
     Args:
-        image: (H, W, C). Pixels with a NaN or an infinity in any channel count as without data.
+        image: (H, W, C). Pixels with a NaN or an infinity in any channel, or masked there, count as without data.
         valid: (H, W), True where the image has data.
 
     Returns:
         (H, W, C), same data type; `image` itself where nothing is to fill, all zeros where no pixel has data.
     """
+    image, known = unmasked(image, valid)
+    if known is not None:
+        valid = known
     if np.issubdtype(image.dtype, np.floating):
         valid = valid & np.isfinite(image).all(axis=2)
     if valid.all():

@@ -31,13 +31,36 @@ class Source(Protocol):
         ...
 
 
+def unmasked(
+    image: NDArray[Any], valid: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Return an image that may be a NumPy masked array as plain pixels, and where they are valid.
+
+    Args:
+        image: (H, W, C); a pixel that is masked in any band is not valid.
+        valid: (H, W), or None where every pixel is; may be masked itself.
+
+    Returns:
+        The pixels, without a copy; and (H, W), or None where every pixel is valid.
+    """
+    if isinstance(valid, np.ma.MaskedArray):
+        valid = valid.filled(False)
+    if not isinstance(image, np.ma.MaskedArray):
+        return image, valid
+    masked, image = np.ma.getmask(image), np.ma.getdata(image, subok=False)
+    if masked is np.ma.nomask:
+        return image, valid
+    known = np.asarray(~np.asarray(masked, np.bool_).any(axis=2))
+    return image, known if valid is None else known & valid
+
+
 @dataclass(frozen=True)
 class ArraySource:
     """An image in memory.
 
     Attributes:
-        image: (H, W, C).
-        valid: (H, W), or None where every pixel is; NaN and infinity are never valid.
+        image: (H, W, C), or a masked array of that shape.
+        valid: (H, W), or None where every pixel is; what is masked, NaN or infinite is never valid.
     """
 
     image: NDArray[Any]
@@ -45,6 +68,8 @@ class ArraySource:
 
     def read(self, row0: int, row1: int, col0: int, col1: int) -> Pixels:
         """Return a window of the image and where it is valid."""
-        image = self.image[row0:row1, col0:col1]
-        valid = np.ones(image.shape[:2], np.bool_) if self.valid is None else self.valid[row0:row1, col0:col1]
+        here = np.s_[row0:row1, col0:col1]
+        image, valid = unmasked(self.image[here], None if self.valid is None else self.valid[here])
+        if valid is None:
+            valid = np.ones(image.shape[:2], np.bool_)
         return Pixels(image, valid & np.isfinite(image).all(axis=2) if image.dtype.kind == "f" else valid)

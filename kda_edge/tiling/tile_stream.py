@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kda_edge.tiling.fill_nodata import fill_nodata, pad_to_tile
-from kda_edge.tiling.pixels import Pixels, Source
+from kda_edge.tiling.pixels import Pixels, Source, unmasked
 from kda_edge.tiling.tile_grid import TileGrid
 
 
@@ -170,6 +170,8 @@ class _Strip:
 
     def _put(self, row: int, col: int, pixels: Pixels) -> None:
         image, valid, lost = pixels
+        image, known = unmasked(image, valid)
+        valid = valid if known is None else known
         if self._image.size == 0:
             self._image = np.empty((image.shape[2], self._rows_px, self._width_px), image.dtype)
         here = np.s_[row : row + valid.shape[0], col : col + valid.shape[1]]

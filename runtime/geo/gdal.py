@@ -1,8 +1,7 @@
-"""GDAL as the runtime uses it: a bounded and shared block cache, strict reads, warnings passed on or silenced."""
+"""GDAL as the runtime uses it: a bounded and shared block cache, strict reads, silence about missing georeferences."""
 
 from __future__ import annotations
 
-import logging
 import threading
 import warnings
 from collections.abc import Iterator
@@ -10,22 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import rasterio
-from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError  # raised by GDAL calls that rasterio doesn't wrap; it has no public name
 from rasterio.env import get_gdal_config, set_gdal_config
-from rasterio.errors import CRSError, NodataShadowWarning, NotGeoreferencedWarning, RasterioError, RasterioIOError
-from rasterio.windows import Window
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
-from kda_edge import errors
-from kda_edge.addresses import redacted
-from kda_edge.errors import UsageError
 from kda_edge.gdal_setup import set_up_gdal
 from kda_edge.opening_process import call_in_forks
+from kda_edge.rasters.gdal_messages import GDAL_ERRORS, STRICT, one_line
 
 from .raster_names import RasterName
 from .readers_writer_lock import ReadersWriterLock
+
+__all__ = ["CACHE_BYTES", "GDAL_ERRORS", "MOST_WARNINGS", "gdal_session", "one_line", "open_raster"]
 
 # Whole rows are read once and written once, so the cache need only hold one row of blocks in flight. Unmeasured.
 CACHE_BYTES: Final = 32 * 2**20
@@ -46,9 +41,6 @@ FROM_SERVERS: Final[dict[str, Any]] = {
     "GDAL_HTTP_MAX_RETRY": 2,
     "GDAL_HTTP_RETRY_DELAY": 1,
 }
-
-# rasterio 1.3's RasterioIOError is an OSError and no RasterioError, and CRSError is neither in any version.
-GDAL_ERRORS: Final = (RasterioError, RasterioIOError, CPLE_BaseError, CRSError)
 
 
 class _BoundedCache:
@@ -133,89 +125,13 @@ def gdal_session() -> Iterator[None]:
     with (
         _cache,
         rasterio.Env(
-            GTIFF_IGNORE_READ_ERRORS=False,
-            GDAL_ERROR_ON_LIBJPEG_WARNING=True,
+            **STRICT,
             GDAL_TIFF_INTERNAL_MASK=True,
             GDAL_NUM_THREADS="1",  # else what its threads warn of is not heard, and they write blocks in another way
             **_unset(FROM_SERVERS),
         ),
     ):
         yield
-
-
-class _Ear(logging.Filter):
-    """Hears what GDAL warns of in one thread; as a filter it is asked before a program's own handlers are."""
-
-    def __init__(self, heard: list[str]) -> None:
-        super().__init__()
-        self._heard, self._thread = heard, threading.get_ident()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if threading.get_ident() != self._thread:
-            return True  # for another thread's ear to hear
-        if record.levelno >= logging.WARNING:
-            text = redacted(" ".join(record.getMessage().split()))
-            if text not in self._heard and len(self._heard) < MOST_WARNINGS:
-                self._heard.append(text)
-        return record.levelno >= _attention.level
-
-
-class _Attention:
-    """Has rasterio pass on GDAL's warnings while anybody listens, and the program get those alone that it asked for."""
-
-    def __init__(self) -> None:
-        self.log = logging.getLogger("rasterio._err")
-        self.level = logging.NOTSET  # that the program asked for
-        self._lock = threading.Lock()
-        self._listeners = 0
-        self._before = logging.NOTSET
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._listeners == 0:
-                self._before, self.level = self.log.level, self.log.getEffectiveLevel()
-                self.log.setLevel(min(self.level, logging.WARNING))
-            self._listeners += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._listeners -= 1
-            if self._listeners == 0:
-                self.log.setLevel(self._before)
-
-    def begin_anew(self) -> None:
-        """Forget the listeners, whose threads a fork does not have, and the lock that one of them may have held."""
-        self._lock = threading.Lock()
-        if self._listeners:
-            self._listeners = 0
-            self.log.setLevel(self._before)
-
-
-_attention: Final = _Attention()
-call_in_forks(_attention.begin_anew)
-
-
-@contextmanager
-def listening(heard: list[str]) -> Iterator[None]:
-    """Add to a list what GDAL warns of in this thread, each sentence once; rasterio tells it to its logger only.
-
-    A damaged JPEG block, for one, is a warning and some grey pixels, no error. That is heard whatever level the
-    program has set for rasterio's loggers, and passed on to its handlers only from that level on.
-
-    Raises:
-        UsageError: the program has switched warnings off for all of its loggers; then damage could not be heard.
-    """
-    if logging.root.manager.disable >= logging.WARNING:
-        raise UsageError(
-            "logging.disable keeps GDAL's warnings of damaged pixels from being heard; set a logger's level instead"
-        )
-    ear = _Ear(heard)
-    with _attention:
-        _attention.log.addFilter(ear)
-        try:
-            yield
-        finally:
-            _attention.log.removeFilter(ear)
 
 
 def open_raster(name: RasterName, mode: str = "r", **profile: Any) -> Any:
@@ -234,20 +150,3 @@ def open_raster(name: RasterName, mode: str = "r", **profile: Any) -> Any:
 def _unset(options: dict[str, Any]) -> dict[str, Any]:
     """Return those options that neither the environment nor the program has set otherwise."""
     return {name: value for name, value in options.items() if get_gdal_config(name) in (None, value)}
-
-
-def valid_mask(dataset: Any, window: Window) -> NDArray[np.bool_]:
-    """Return `dataset_mask` of a window as a truth, silent where a file has a nodata value and an alpha band."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NodataShadowWarning)
-        return np.asarray(dataset.dataset_mask(window=window) > 0)
-
-
-def one_line(error: BaseException) -> str:
-    """Return what GDAL or the system said, on one line; rasterio hides it in the cause."""
-    if isinstance(error, GDAL_ERRORS) and error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, OSError) and error.strerror:
-        return errors.one_line(error, MESSAGE_CHARS)
-    # GDAL's own words go on over several lines, and name whole paths and addresses.
-    return errors.one_line(redacted(str(error).strip()) or type(error).__name__, MESSAGE_CHARS)

@@ -83,6 +83,11 @@ def said(name: RasterName) -> Path | str:
     return name if isinstance(name, Path) else name.shown
 
 
+def gdal_name_of(name: RasterName) -> Path | str:
+    """Return what GDAL is given; of an address it may hold passwords."""
+    return name if isinstance(name, Path) else name.gdal_name
+
+
 def over_network(name: str) -> bool:
     """Whether GDAL asks a server for a file of this name of GDAL's."""
     return _OVER_NETWORK.search(name) is not None

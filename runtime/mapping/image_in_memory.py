@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kda_edge.errors import EngineError, UsageError
 from kda_edge.manifest import InputContract, Manifest
-from kda_edge.tiling.pixels import ArraySource
+from kda_edge.tiling.pixels import ArraySource, unmasked
 from kda_edge.tiling.predict import predict
 from kda_edge.tiling.tile_answers import Engine
 from kda_edge.tiling.tile_grid import TileGrid, default_overlap_px
@@ -33,7 +33,7 @@ def predict_image(
     """Return what a model says of an image; where tiles failed, the rest of it.
 
     Args:
-        image: (H, W, 3), bands, pixel type and range as the manifest says.
+        image: (H, W, 3), bands, pixel type and range as the manifest says; may be a masked array.
         engine: takes raw pixels.
         manifest: of the model behind the engine.
         valid: (H, W), where the image has data; None: everywhere.
@@ -46,6 +46,8 @@ def predict_image(
     """
     start_s = time.perf_counter()
     _require_image(image, valid, manifest.input)
+    image, valid = unmasked(image, valid)
+    _require_finite(image, valid)
     engine_seconds = 0.0
 
     def timed(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -102,5 +104,8 @@ def _require_image(image: NDArray[Any], valid: NDArray[np.bool_] | None, contrac
             f"valid must be a bool array of {shape[0]} x {shape[1]} like the image, not "
             f"{getattr(valid, 'dtype', type(valid).__name__)} of {' x '.join(map(str, np.shape(valid))) or 'no size'}"
         )
+
+
+def _require_finite(image: NDArray[Any], valid: NDArray[np.bool_] | None) -> None:
     if image.dtype.kind == "f" and not np.isfinite(image if valid is None else image[valid]).all():
         raise UsageError("the image holds NaN or infinity; mark such pixels with valid, or fill them first")

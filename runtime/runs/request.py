@@ -72,8 +72,8 @@ class SceneRequest:
         """
         return cls(raster_named(path), None if out_dir is None else Path(out_dir), options, progress, cancel)
 
-    def opened(self, contract: InputContract) -> AbstractContextManager[Scene]:
-        """Open the scene, in the thread that reads it and within its GDAL session."""
+    def opened(self, contract: InputContract, *, checked: bool = False) -> AbstractContextManager[Scene]:
+        """Open the scene, in the thread that reads it and within its GDAL session; `checked`: it was opened before."""
         options = self.options
         return open_scene(
             self.path,
@@ -82,6 +82,7 @@ class SceneRequest:
             value_range=options.value_range,
             resample=options.resample,
             any_gsd=options.any_gsd,
+            checked=checked,
         )
 
     def check(self) -> None:

@@ -120,7 +120,7 @@ class _SceneRun:
             recorder.record(rows)
 
         return mapped_rows(
-            lambda: request.opened(contract),
+            lambda: request.opened(contract, checked=True),
             self.grid,
             with_values_mapped(self.model.engine, contract, request.options.value_range),
             self.model.manifest,

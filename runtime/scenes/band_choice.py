@@ -23,7 +23,8 @@ def choose_bands(
         wanted: names of the model's bands; any but red, green, blue must be declared.
 
     Raises:
-        SceneError: the file does not say, a declared band is not there, or the colours come from a palette.
+        SceneError: the file does not say, a declared band is not there or is an alpha band, or the colours come from a
+            palette.
     """
     if asked is not None:
         missing = [band for band in asked if not 1 <= band <= len(colors)]
@@ -56,6 +57,11 @@ def choose_bands(
         chosen = (plain[0], plain[1], plain[2])
     if any(colors[band - 1] == "palette" for band in chosen):
         raise _palette(name)
+    alpha = next((band for band in chosen if colors[band - 1] == "alpha"), None)
+    if alpha is not None:
+        raise SceneError(
+            f"band {alpha} of {name} is its alpha band, which only says where it has data; choose others with --bands"
+        )
     return chosen
 
 

@@ -1,8 +1,7 @@
 """Windows of a raster file, with the blocks that it can't give marked as lost instead of filled in.
 
-What counts as damage: every error, and every warning, that GDAL gives while pixels or masks are read. A decoder that
-goes on after a warning has made pixels up (JPEG fills the rest of a block with grey). What no decoder notices is not
-found here: a wrong bit nearly always ends the decoding of a DEFLATE block, but seldom that of an LZW or ZSTD one.
+What counts as damage stands in `kda_edge.rasters.strict_window`. What no decoder notices is not found here: a wrong bit
+often ends the decoding of a DEFLATE block, but seldom that of an LZW or ZSTD one.
 """
 
 from __future__ import annotations
@@ -12,17 +11,18 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from rasterio.enums import MaskFlags
+from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from kda_edge.errors import SceneError
+from kda_edge.rasters.strict_window import StrictBands
+from kda_edge.rasters.whole_rasters import COPY_AGAIN
 from kda_edge.tiling.pixels import Pixels
 
-from ..geo.gdal import GDAL_ERRORS, MOST_WARNINGS, listening, one_line, open_raster, reading_blocks, valid_mask
-from ..geo.raster_names import RasterName, over_network
+from ..geo.gdal import GDAL_ERRORS, MOST_WARNINGS, one_line, open_raster, reading_blocks
+from ..geo.raster_names import RasterName, gdal_name_of, over_network
 from .remedies import bring_back
 
-COPY_AGAIN: Final = "the file is damaged or not fully copied; copy it again from its source"
 PROBES: Final = 16  # blocks looked at before a file counts as unreadable
 
 _log = logging.getLogger(__name__)
@@ -49,6 +49,8 @@ class BlockReader:
         width_px: columns.
         block_hw: sides of a block.
         warnings: what GDAL said of the blocks that are lost, each sentence once, the first few.
+        partly_valid_px: pixels read so far that are not valid only because one or two of the three bands have no data;
+            each once, where windows come from top to bottom, whether or not they overlap.
     """
 
     def __init__(self, path: RasterName, dataset: Any, bands: tuple[int, int, int]) -> None:
@@ -57,9 +59,11 @@ class BlockReader:
         self.width_px: int = dataset.width
         self.block_hw: tuple[int, int] = dataset.block_shapes[bands[0] - 1]
         self.warnings: list[str] = []
-        self._path, self._dataset, self._bands = path, dataset, list(bands)
+        self.partly_valid_px = 0
+        self._path, self._dataset = path, dataset
         self._layout = _layout(dataset)
-        self._all_valid = all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums)
+        self._bands = StrictBands(gdal_name_of(path), dataset, bands)
+        self._counted_to = np.zeros(self.width_px, np.int64)  # the row down to which each column was counted
         self._type = np.dtype(dataset.dtypes[bands[0] - 1])
         self._decoded_from_the_top = self.block_hw == (1, self.width_px) and not _rows_stand_alone(dataset)
         self._over_network = any(map(over_network, dataset.files))
@@ -113,18 +117,14 @@ class BlockReader:
         """Return what a window holds, or why it can't be read; then the file has been opened anew."""
         window, reason = Window(col0, row0, col1 - col0, row1 - row0), ""
         for _ in range(2):
-            heard: list[str] = []
-            try:
-                with reading_blocks(), listening(heard):
-                    image = self._dataset.read(self._bands, window=window).transpose(1, 2, 0)
-                    valid = np.ones(image.shape[:2], np.bool_) if self._all_valid else valid_mask(self._dataset, window)
-            except GDAL_ERRORS as error:
-                heard.append(one_line(error))
-            if not heard:
+            with reading_blocks():
+                found = self._bands.read(self._dataset, window)
+            if not isinstance(found, list):
                 self._has_given = True
-                return Pixels(image, valid & np.isfinite(image).all(axis=2) if image.dtype.kind == "f" else valid)
-            reason = heard[-1]
-            _log.info("%s: rows %d to %d can't be read: %s", self._path, row0, row1 - 1, "; ".join(heard))
+                self._count(found.partly, row0, row1, slice(col0, col1))
+                return Pixels(found.image, found.valid)
+            reason = found[-1]
+            _log.info("%s: rows %d to %d can't be read: %s", self._path, row0, row1 - 1, "; ".join(found))
             self._open_anew()
         if self._over_network:  # a network that fails would cost block after block its time-outs
             raise SceneError(
@@ -132,6 +132,12 @@ class BlockReader:
                 "or download the scene and map the file, whose damaged parts are marked"
             )
         return reason
+
+    def _count(self, partly: NDArray[np.bool_] | None, row0: int, row1: int, cols: slice) -> None:
+        if partly is not None:
+            is_new = np.arange(row0, row1)[:, None] >= self._counted_to[cols]
+            self.partly_valid_px += int(np.count_nonzero(partly & is_new))
+        self._counted_to[cols] = np.maximum(self._counted_to[cols], row1)
 
     def _open_anew(self) -> None:
         self._dataset.close()

@@ -8,13 +8,13 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from rasterio.enums import MaskFlags
-
+from kda_edge.addresses import redacted
 from kda_edge.errors import SceneError
+from kda_edge.rasters.strict_window import Part, parts_of
+from kda_edge.rasters.whole_rasters import COPY_AGAIN, unnoticed_fault, whole_fault
 
 from ..geo.gdal import one_line
 from ..geo.raster_names import RasterName
-from .block_reader import COPY_AGAIN
 
 
 def require_file(path: RasterName) -> None:
@@ -67,27 +67,29 @@ def require_transform(dataset: Any, path: RasterName) -> None:
 
 
 def require_whole(dataset: Any, path: RasterName, bands: tuple[int, int, int]) -> None:
-    """Refuse what the header alone shows to be cut short: nobody wants half a scene mapped before a copy is finished.
-
-    Damage within a file of full length is not found here; it costs the blocks that it hits.
+    """Refuse what is seen to be cut short or damaged: nobody wants half a scene mapped before a copy is finished.
 
     Raises:
-        SceneError: the last block would lie behind the file's end, or a mask beside the file can't be read.
+        SceneError: the file is, or one that it is made of in a way that reading its pixels would not tell.
     """
     if not isinstance(path, Path):
         return  # how long a served file is, its server may not say; what it does not give, is lost
-    sidecar = path.with_name(path.name + ".msk")
-    if sidecar.exists() and MaskFlags.per_dataset not in dataset.mask_flag_enums[0]:
-        raise SceneError(f"{sidecar} is the mask of {path.name} and can't be read; copy it again or remove it")
-    if dataset.driver != "GTiff":
-        return
-    block_height, block_width = dataset.block_shapes[0]
-    last = f"{(dataset.width - 1) // block_width}_{(dataset.height - 1) // block_height}"
-    size_bytes = path.stat().st_size
-    for band in bands:
-        offset = dataset.get_tag_item(f"BLOCK_OFFSET_{last}", "TIFF", band)
-        length = dataset.get_tag_item(f"BLOCK_SIZE_{last}", "TIFF", band)
-        if offset and length and int(offset) + int(length) > size_bytes:
-            raise SceneError(
-                f"{path} ends after {size_bytes} bytes and its last rows should lie at {offset}; {COPY_AGAIN}"
-            )
+    try:
+        fault = whole_fault(dataset, path, bands)
+        if fault is None and dataset.driver == "VRT":
+            fault = next((fault for part in parts_of(path) if (fault := _fault_of_part(path, part))), None)
+    except OSError as error:
+        raise SceneError(f"{path} can't be read ({one_line(error)}); {COPY_AGAIN}") from error
+    if fault is not None:
+        raise SceneError(fault)
+
+
+def _fault_of_part(path: Path, part: Part) -> str | None:
+    """Say which file of a VRT keeps it from being mapped; for one that it can't open, GDAL may give zeros."""
+    if part.dataset is None:
+        return (
+            f"{path} is made of {redacted(part.name)}, which can't be opened; copy it again" if part.is_source else None
+        )
+    file = Path(part.name)
+    fault = unnoticed_fault(part.dataset, file) if file != path and file.is_file() else None
+    return fault and f"{path} is made of a file that can't be read: {fault}"

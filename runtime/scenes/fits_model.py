@@ -6,7 +6,8 @@ afterwards whether what was declared can be true.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ from .band_choice import choose_bands
 DARK_SHARE: Final = 1 / 16
 CLIPPED_SHARE: Final = 0.5  # more of the values than this beyond the range: it is another range. A choice, unmeasured.
 BYTE_TOP: Final = 255
+
+Scaling: TypeAlias = tuple[float, float]  # a value is the stored number times the first, plus the second
+UNSCALED: Final = (1.0, 0.0)
 
 
 def checked_bands(
@@ -119,3 +123,19 @@ def value_note(
             f"that {declared}: trust the map less, and {remedy}"
         )
     return None
+
+
+def scaling_note(scaling: Sequence[Scaling]) -> str | None:
+    """Return a sentence where a file declares that its values are not the numbers stored in it.
+
+    Args:
+        scaling: of each band that the model gets.
+    """
+    declared = dict.fromkeys(scaling)
+    if declared.keys() == {UNSCALED}:
+        return None
+    words = ", ".join(f"stored x {scale:g} {'-' if offset < 0 else '+'} {abs(offset):g}" for scale, offset in declared)
+    return (
+        f"the file declares that a value is {words}; the numbers stored were mapped, and --value-range counts in them: "
+        "where the model learned from such values, write them out with gdal_translate -unscale -ot Float32"
+    )

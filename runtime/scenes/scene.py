@@ -14,15 +14,23 @@ from rasterio.transform import Affine
 
 from kda_edge.errors import SceneError, UsageError
 from kda_edge.manifest import InputContract
+from kda_edge.rasters.whole_rasters import COPY_AGAIN
 from kda_edge.tiling.pixels import Pixels
 
 from ..geo.gdal import GDAL_ERRORS, one_line, open_raster
 from ..geo.ground_sampling import ground_sampling_m, gsd_note, nearest_m, pixel_sides_m, shape_note
 from ..geo.raster_names import RasterName
 from ..scene_options import Resample, require_resample
-from .block_reader import COPY_AGAIN, BlockReader
+from .block_reader import BlockReader
 from .file_checks import require_file, require_transform, require_whole
-from .fits_model import checked_bands, require_ground_sampling, require_pixel_type, value_note
+from .fits_model import (
+    Scaling,
+    checked_bands,
+    require_ground_sampling,
+    require_pixel_type,
+    scaling_note,
+    value_note,
+)
 from .remedies import not_a_raster
 from .resampled import Resampled
 
@@ -47,6 +55,7 @@ class Scene:
         factor: sides of a pixel over those in the file; 1 where nothing is resampled.
         contract: the pixels that the model may be given.
         value_range: least and largest value that the scene can hold, where the user declared it.
+        scaling: scale and offset that the file declares for each of the bands.
     """
 
     path: RasterName
@@ -61,15 +70,15 @@ class Scene:
     factor: float
     contract: InputContract
     value_range: tuple[float, float] | None
+    scaling: tuple[Scaling, ...]
+    _file: BlockReader
     _source: BlockReader | Resampled
 
     def read(self, row0: int, row1: int, col0: int, col1: int) -> Pixels:
         """Return the pixels (H, W, 3) of a window, in the file's type, where they are valid and where they are lost.
 
-        Valid is what `rasterio`'s `dataset_mask` calls valid (nodata value, alpha, internal or sidecar mask), less
-        pixels that hold a NaN or an infinity in one of the three bands, less those that are lost. Lost is what lies in
-        a block that the file could not give, twice; its pixels are 0. Values are the file's own, or as `Resampled`
-        says.
+        Valid is what `kda_edge.rasters.valid_pixels` calls so, less those that are lost. Lost is what lies in a block
+        that the file could not give, twice; its pixels are 0. Values are the file's own, or as `Resampled` says.
 
         Raises:
             SceneError: nothing of the file can be read, or it is gone.
@@ -89,6 +98,8 @@ class Scene:
     def notes(self, values: NDArray[Any]) -> Iterator[str]:
         """Yield what a person should know of the scene before using a map of it, a sentence each.
 
+        Of pixels that have data in some of the bands, those are counted that this scene has read.
+
         Args:
             values: of valid pixels from all over the scene, any shape.
         """
@@ -96,9 +107,15 @@ class Scene:
             own = f"{self.gsd_m / self.factor:.3g} m"
             finer = f"; it has no detail finer than {own} all the same" if self.factor < 1 else ""
             yield f"the scene was read at {self.gsd_m:.3g} m instead of {own} a pixel, and so is its map{finer}"
+        if self._file.partly_valid_px:
+            yield (
+                f"{self._file.partly_valid_px} px of the scene have data in one or two of the three bands only, and "
+                "count as nodata"
+            )
         for note in (
             gsd_note(self.gsd_m, self.contract.gsd_m),
             shape_note(self.sides_m),
+            scaling_note(self.scaling),
             value_note(values, self.pixel_type, self.contract, self.value_range),
         ):
             if note is not None:
@@ -114,6 +131,7 @@ def open_scene(
     value_range: tuple[float, float] | None = None,
     resample: Resample = None,
     any_gsd: bool = False,
+    checked: bool = False,
 ) -> Iterator[Scene]:
     """Open a raster as a scene for a model, in the thread that reads it and within that thread's GDAL session.
 
@@ -126,6 +144,7 @@ def open_scene(
         resample: the ground sampling distance to read at, metres; `trained` is the nearest that the model learned
             from; None is the scene's own.
         any_gsd: take pixels of any size on the ground.
+        checked: the file was opened as a scene before, and need not be looked at again for being whole.
 
     Raises:
         SceneError: no file, no raster, damaged, wrong bands or pixel type, a georeference that is no transform, or
@@ -145,10 +164,12 @@ def open_scene(
             chosen = checked_bands(dataset, path, contract, bands)
             require_pixel_type(dataset, path, chosen, contract, value_range)
             require_transform(dataset, path)
-            require_whole(dataset, path, chosen)
+            if not checked:
+                require_whole(dataset, path, chosen)
             crs, transform = dataset.crs, None if dataset.transform.is_identity else dataset.transform
             reader = BlockReader(path, dataset, chosen)
             pixel_type = np.dtype(dataset.dtypes[chosen[0] - 1])
+            scaling = tuple((dataset.scales[band - 1], dataset.offsets[band - 1]) for band in chosen)
         except GDAL_ERRORS as error:
             raise SceneError(f"{path} has a header that can't be read ({one_line(error)}); {COPY_AGAIN}") from error
         gsd_m, factor = _grid(path, ground_sampling_m(crs, transform, *dataset.shape), resample, contract)
@@ -172,6 +193,8 @@ def open_scene(
             factor=factor,
             contract=contract,
             value_range=value_range,
+            scaling=scaling,
+            _file=reader,
             _source=source,
         )
     finally:

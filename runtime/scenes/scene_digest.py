@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from kda_edge.addresses import anonymous, scheme_of
 from kda_edge.errors import SceneError, UsageError
+from kda_edge.rasters.valid_pixels import NODATA_TUPLE
 
 from ..geo.gdal import GDAL_ERRORS, one_line, open_raster
 from ..geo.raster_names import RasterAddress, RasterName, over_network, raster_named
@@ -177,6 +178,7 @@ def _facts(dataset: Any) -> tuple[object, ...]:
         dataset.shape,
         dataset.dtypes,
         [repr(value) for value in dataset.nodatavals],
+        dataset.tags().get(NODATA_TUPLE),
         [[flag.name for flag in flags] for flags in dataset.mask_flag_enums],
         [color.name for color in dataset.colorinterp],
         dataset.descriptions,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from kda_edge.errors import UsageError
 from kda_edge.manifest import PIXEL_TYPES
 from kda_edge.opening_process import OpeningProcess
+from kda_edge.tiling.pixels import unmasked
 
 from ..results import Prediction
 from .frame_reader import Clock, FrameReader, Grabbed, Stop, StreamOptions
@@ -177,7 +178,7 @@ def _look_at(grabbed: Grabbed, reader: FrameReader, predict: Predict) -> tuple[F
     result = FrameResult(
         index=grabbed.index,
         timestamp_s=grabbed.timestamp_s,
-        frame=frame,
+        frame=np.ma.getdata(frame),
         prediction=prediction,
         dropped=0,
         reconnects=0,
@@ -196,4 +197,20 @@ def _reduced(frame: NDArray[Any], max_side_px: int | None) -> NDArray[Any]:
     if scale >= 1:
         return frame
     size_wh = (max(1, round(width_px * scale)), max(1, round(height_px * scale)))
-    return np.asarray(cv2.resize(frame, size_wh, interpolation=cv2.INTER_AREA))
+    image, valid = unmasked(frame)
+    if valid is None or valid.all():
+        return np.asarray(cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA))
+    return _reduced_masked(image, valid, size_wh)
+
+
+def _reduced_masked(image: NDArray[Any], valid: NDArray[np.bool_], size_wh: tuple[int, int]) -> NDArray[Any]:
+    """Return means of the valid pixels, masked where they are half or less of what a pixel covers."""
+    weight = cv2.resize(valid.astype(np.float32), size_wh, interpolation=cv2.INTER_AREA)
+    known = np.where(valid[..., None], image, 0).astype(np.float32)
+    total = cv2.resize(known, size_wh, interpolation=cv2.INTER_AREA)
+    mean = total / np.maximum(weight, np.float32(1e-6))[..., None]
+    if image.dtype.kind in "iu":
+        limits = np.iinfo(image.dtype)
+        mean = np.clip(np.rint(mean), limits.min, limits.max)
+    few = np.broadcast_to((weight <= 0.5)[..., None], mean.shape)
+    return np.ma.masked_array(mean.astype(image.dtype), few)

@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kda_edge.errors import UsageError, VideoError, one_line
+from kda_edge.errors import SceneError, UsageError, VideoError, one_line
 
 from ..scenes.band_choice import RGB
+from ..scenes.image_file import where_valid
 from .frames import Frame
 
 OPENCV_ORDER: Final = ("blue", "green", "red")
@@ -43,6 +44,8 @@ class _OpenCVChannels:
 
     def in_order(self, image: NDArray[Any]) -> NDArray[Any]:
         """Return the pixels with their channels in the model's order."""
+        if isinstance(image, np.ma.MaskedArray):
+            return np.ma.masked_array(self.in_order(image.data), image.mask)  # one mask for all channels
         if self._rgb:
             return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
         return np.ascontiguousarray(image[..., self._order])
@@ -177,8 +180,10 @@ class ImageFiles(_OpenCVChannels):
     def read(self) -> Frame | None:
         """Return the next file's pixels, (H, W, 3), 8 or 16 bits as they are, in blue, green, red.
 
+        A masked array where the file has pixels without data, as a scene has them: alpha, a nodata value, a mask.
+
         Raises:
-            VideoError: a file can't be read; none is ever left out.
+            VideoError: a file can't be read, or is damaged; none is ever left out.
         """
         path = next(self._paths, None)
         if path is None:
@@ -190,7 +195,13 @@ class ImageFiles(_OpenCVChannels):
         image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if content.size else None
         if image is None:
             raise VideoError(f"{path} is no image that can be read; copy it again, or take it out of the folder")
-        return Frame(np.asarray(image))
+        try:
+            valid = where_valid(path)  # and whether it is whole, of which OpenCV does not tell
+        except SceneError as error:
+            raise VideoError(f"{error}, or take it out of the folder") from error
+        if valid is None:
+            return Frame(np.asarray(image))
+        return Frame(np.ma.masked_array(image, np.broadcast_to(~valid[..., None], image.shape)))
 
     def skip(self) -> bool:
         """Pass over a file without opening it."""

@@ -16,6 +16,7 @@ import rasterio
 
 MAPS = """
     import sys
+    from pathlib import Path
     import numpy as np
     import rasterio
     from rasterio.transform import from_origin
@@ -26,10 +27,10 @@ MAPS = """
     if "within" in sys.argv:  # a program that has an Env of its own
         rasterio.Env().__enter__()
     with gdal_session():
-        with open_raster("a.tif", "w", driver="GTiff", width=9, height=9, count=3, dtype="uint8",
+        with open_raster(Path("a.tif"), "w", driver="GTiff", width=9, height=9, count=3, dtype="uint8",
                          crs="EPSG:32647", transform=from_origin(469000, 3446000, 1, 1)) as dataset:
             dataset.write(np.ones((3, 9, 9), np.uint8))
-        with open_raster("a.tif") as dataset:
+        with open_raster(Path("a.tif")) as dataset:
             print(dataset.crs, locate(Frame.of(dataset)).lonlat(np.array([[0], [0]])).round(6).tolist())
 """
 EVERY_MODULE = """

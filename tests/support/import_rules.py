@@ -25,6 +25,7 @@ MAY_USE: dict[str, dict[str, set[str]]] = {
         "certificate": {"errors"},
         "manifest": {"__init__", "certificate", "errors"},
         "tiling": {"errors", "manifest"},
+        "rasters": {"addresses", "errors", "opening_process"},
         "decoders": set(),
         "networks": {"__init__", "decoders", "manifest", "errors", "whole_files"},
     },

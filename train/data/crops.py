@@ -20,7 +20,7 @@ from kda_edge.manifest import InputContract
 from kda_edge.tiling.fill_nodata import fill_nodata
 
 from .augmentation import Augmentation, jitter_colour, random_warp
-from .image_files import BACKGROUND, IGNORED, LANDSLIDE, open_raster, read_image, read_mask
+from .image_files import BACKGROUND, IGNORED, LANDSLIDE, read_image, read_is_judged, read_mask
 from .sources import Sample
 
 CELL_PX: Final = 16  # scenes are searched for landslide and valid pixels on every 16th row and column
@@ -92,7 +92,7 @@ class Crops(Dataset[tuple[Tensor, Tensor]]):
         left, top, _, _ = sample.window_ltrb
         if sample.source.layout == "scenes":
             if index not in self._cells:
-                self._cells[index] = _interesting_cells(sample)
+                self._cells[index] = _interesting_cells(sample, self.contract)
             landslide, valid = self._cells[index]
             pool = landslide if len(landslide) and rng.random() < LANDSLIDE_SHARE else valid
             row, col = (pool[rng.integers(len(pool))] + rng.random(2)) * CELL_PX
@@ -149,12 +149,11 @@ def read_labelled(
         labels = read_mask(sample.mask, sample.source.mask_rule, window)
     labels[~valid] = IGNORED
     if sample.valid is not None:
-        with open_raster(sample.valid) as dataset:
-            labels[dataset.read(1, window=window) == 0] = IGNORED
+        labels[~read_is_judged(sample.valid, window)] = IGNORED
     return image, valid, labels
 
 
-def _interesting_cells(sample: Sample) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _interesting_cells(sample: Sample, contract: InputContract) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return rows and columns, in cells, that show landslide, and that are judged at all; read by strips.
 
     Without a mask none shows landslide, and all with data count as judged.
@@ -163,7 +162,7 @@ def _interesting_cells(sample: Sample) -> tuple[NDArray[np.int64], NDArray[np.in
     landslide, judged = [], []
     for first in range(top, bottom, CELL_PX * 64):
         strip = (left, first, right, min(first + CELL_PX * 64, bottom))
-        labels = _labels_only(sample, strip)[::CELL_PX, ::CELL_PX]
+        labels = _labels_only(sample, contract, strip)[::CELL_PX, ::CELL_PX]
         offset = np.array([(first - top) // CELL_PX, 0])
         landslide.append(np.argwhere(labels == LANDSLIDE) + offset)
         judged.append(np.argwhere((labels == LANDSLIDE) | (labels == BACKGROUND)) + offset)
@@ -171,15 +170,13 @@ def _interesting_cells(sample: Sample) -> tuple[NDArray[np.int64], NDArray[np.in
     return np.concatenate(landslide), valid if len(valid) else np.zeros((1, 2), np.int64)
 
 
-def _labels_only(sample: Sample, strip_ltrb: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+def _labels_only(sample: Sample, contract: InputContract, strip_ltrb: tuple[int, int, int, int]) -> NDArray[np.uint8]:
     left, top, right, bottom = strip_ltrb
     window = Window(left, top, right - left, bottom - top)
     labels = np.full((bottom - top, right - left), BACKGROUND, np.uint8)
     if sample.mask is not None:
         labels = read_mask(sample.mask, sample.source.mask_rule, window)
-    with open_raster(sample.image) as dataset:
-        labels[dataset.dataset_mask(window=window) == 0] = IGNORED
+    labels[~read_image(sample.image, contract, sample.source.bands, window)[1]] = IGNORED
     if sample.valid is not None:
-        with open_raster(sample.valid) as dataset:
-            labels[dataset.read(1, window=window) == 0] = IGNORED
+        labels[~read_is_judged(sample.valid, window)] = IGNORED
     return labels

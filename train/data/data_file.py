@@ -11,16 +11,17 @@ See docs/data.md for the TOML file.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from rasterio.windows import Window
 
 from kda_edge.errors import DataError, ManifestError
 from kda_edge.manifest import InputContract, from_plain
 
-from .image_files import read_facts, read_mask, require_declared
+from .image_files import read_facts, read_mask, require_declared, require_whole
 from .pairing import find_samples, split_samples
 from .sources import SPLITS, Sample, Source
 
@@ -30,6 +31,8 @@ else:
     import tomli as tomllib
 
 STRIP_PX: Final = 2048  # rows of a mask that are checked at a time
+
+Scaling: TypeAlias = tuple[tuple[float, float], ...]  # scale and offset of each band that is learned from
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,7 @@ def load_data(
             continue
         for split, found in split_samples(source, find_samples(source, base / source.root), seed).items():
             samples[split].extend(found)
-    for split in SPLITS:
-        for sample in samples[split]:
-            check_sample(sample, contract)
+    check_samples([sample for split in SPLITS for sample in samples[split]], contract)
     return DataSet(contract, {split: tuple(found) for split, found in samples.items()})
 
 
@@ -117,10 +118,28 @@ def require_statistics(contract: InputContract, path: Path) -> None:
         )
 
 
-def check_sample(sample: Sample, contract: InputContract) -> None:
-    """Raise `DataError` unless image, mask and valid mask agree with each other and with the declaration."""
+def check_samples(samples: Sequence[Sample], contract: InputContract) -> None:
+    """Raise `DataError` unless each sample is as declared, and the numbers stored mean the same in all of them."""
+    first: tuple[Path, Scaling] | None = None
+    for sample in samples:
+        scaling = check_sample(sample, contract)
+        first = first or (sample.image, scaling)
+        if scaling != first[1]:
+            raise DataError(
+                f"{first[0]} declares scale and offset {_in_words(first[1])}, {sample.image} {_in_words(scaling)}; the "
+                "numbers stored are learned from, so write all images with: gdal_translate -unscale -ot Float32"
+            )
+
+
+def check_sample(sample: Sample, contract: InputContract) -> Scaling:
+    """Return scale and offset of a sample's bands.
+
+    Raises:
+        DataError: image, mask and valid mask do not agree with each other or with the declaration, or one is not whole.
+    """
     facts = read_facts(sample.image)
     require_declared(facts, sample.image, contract, sample.source.bands)
+    require_whole(sample.image, sample.source.bands)
     for other in (sample.mask, sample.valid):
         if other is None:
             continue
@@ -130,11 +149,17 @@ def check_sample(sample: Sample, contract: InputContract) -> None:
                 f"{sample.image} is {facts.width_px} x {facts.height_px} px and {other} is "
                 f"{size.width_px} x {size.height_px} px; they must be equal"
             )
-    if sample.mask is None:
-        return
-    for row in range(0, facts.height_px, STRIP_PX):
-        strip = Window(0, row, facts.width_px, min(STRIP_PX, facts.height_px - row))
-        read_mask(sample.mask, sample.source.mask_rule, strip)
+    if sample.valid is not None:
+        require_whole(sample.valid)
+    if sample.mask is not None:
+        for row in range(0, facts.height_px, STRIP_PX):
+            strip = Window(0, row, facts.width_px, min(STRIP_PX, facts.height_px - row))
+            read_mask(sample.mask, sample.source.mask_rule, strip)
+    return tuple(facts.scaling[band - 1] for band in sample.source.bands)
+
+
+def _in_words(scaling: Scaling) -> str:
+    return " and ".join(dict.fromkeys(f"{scale:g}, {offset:g}" for scale, offset in scaling))
 
 
 def source_from_folder(path: Path) -> Source | None:

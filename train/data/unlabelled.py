@@ -14,7 +14,7 @@ from kda_edge.errors import DataError
 from kda_edge.manifest import InputContract
 
 from .crops import CACHED_IMAGE_PX
-from .data_file import DataSet, check_sample, declared_sources, require_statistics, source_from_folder
+from .data_file import DataSet, check_samples, declared_sources, require_statistics, source_from_folder
 from .image_files import read_facts
 from .pairing import ENDINGS, find_samples, split_samples
 from .sources import Sample, Source
@@ -65,8 +65,8 @@ def load_images(
         held_out.update({sample.image.resolve(): source.name for sample in splits["val"] + splits["test"]})
     if not samples:
         raise DataError(f"{path} has no images in its train split; name groups or fractions for it in the data file")
+    check_samples(samples, contract)
     for sample in samples:
-        check_sample(sample, contract)
         # A labelled source divides its own images; a source without masks knows nothing of the others' splits.
         if not sample.source.masks and sample.image.resolve() in held_out:
             raise DataError(

@@ -8,9 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from image_forms import FRAMES, cuts, picture, write_form
 from numpy.typing import NDArray
 
 from kda_edge.errors import EngineError, SceneError
+from kda_edge.export.tiles.generated_tiles import Tile
+from kda_edge.export.tiles.imagery_tiles import corners_of, imagery_tiles, tile_at
 from kda_edge.export.tiles.labelled_images import counts_on, digests_of, labelled_images, read_labelled
 from kda_edge.manifest import InputContract
 
@@ -100,9 +103,19 @@ def break_mask(folder: Path) -> None:
     (folder / "masks" / "1.png").write_bytes(b"no image")
 
 
+def cut_mask(folder: Path) -> None:
+    path = folder / "masks" / "1.png"
+    path.write_bytes(path.read_bytes()[:-30])
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
-    [(spoil_mask, "holds the value 7"), (shrink_mask, "not of the size"), (break_mask, "can't be read as a mask")],
+    [
+        (spoil_mask, "holds the value 7"),
+        (shrink_mask, "not of the size"),
+        (break_mask, "can't be read as a mask"),
+        (cut_mask, "is not whole .*; copy it again"),
+    ],
 )
 def test_a_mask_that_cannot_be_judged_by_is_refused_with_its_name(
     folder: Path, spoil: Callable[[Path], None], words: str
@@ -124,3 +137,34 @@ def test_a_folder_that_is_none_of_ours_says_what_to_give(folder: Path) -> None:
         path.unlink()
     with pytest.raises(SceneError, match="holds no imagery"):
         labelled_images(folder)
+
+
+@pytest.mark.parametrize("form", FRAMES)
+def test_no_figure_comes_from_an_image_or_a_mask_that_is_cut_short(tmp_path: Path, form: str) -> None:
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        pixels = picture() if kind == "images" else np.repeat((picture()[..., :1] > 99) * np.uint8(255), 3, axis=2)
+        path = write_form(tmp_path / kind, form if kind == "images" else "png", pixels)
+    (item,) = labelled_images(tmp_path)
+    read_labelled(item, CONTRACT)
+    for path in (item.image, item.mask):
+        good = path.read_bytes()
+        for content in cuts(good):
+            path.write_bytes(content)
+            with pytest.raises(SceneError, match=path.name):
+                read_labelled(item, CONTRACT)
+        path.write_bytes(good)
+
+
+def all_tiles(path: Path) -> list[Tile | None]:
+    return [tile_at(path, corner, CONTRACT, TILE_PX) for corner in corners_of(path, CONTRACT, TILE_PX)]
+
+
+@pytest.mark.parametrize("form", FRAMES)
+def test_no_tile_to_verify_or_calibrate_on_comes_from_an_image_that_is_cut_short(tmp_path: Path, form: str) -> None:
+    path = write_form(tmp_path, form, picture())
+    assert imagery_tiles(path, CONTRACT, TILE_PX)
+    for content in cuts(path.read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(SceneError, match=path.name):
+            all_tiles(path)

@@ -69,7 +69,7 @@ def test_the_same_scene_is_mapped_again_with_any_setting_from_any_place(
     maps = tmp_path / "maps"
     segmenter.predict_scene(two[0], maps)
     for settings in ({"overlap_px": 0}, {"bands": (3, 2, 1)}, {"polygons": "gpkg", "min_area": 9.0}, {"resample": 1.0}):
-        segmenter.predict_scene(two[0], maps, **settings)
+        segmenter.predict_scene(two[0], maps, SceneOptions(**settings))
     (tmp_path / "moved").mkdir()
     moved = Path(shutil.copy(two[0], tmp_path / "moved" / "visual.tif"))
     moved.with_name("visual.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")

@@ -38,6 +38,8 @@ def test_red_green_and_blue_are_as_declared_else_as_the_file_says_else_the_only_
         (["hue", "saturation", "lightness"], None, ("does not say", "hue")),
         (["red", "green", "blue"], (1, 2, 4), ("no band 4", "band 1 red, 2 green, 3 blue")),
         (["red", "green", "blue"], (0, 1, 2), ("no band 0",)),
+        (["red", "green", "blue", "alpha"], (1, 2, 4), ("band 4", "its alpha band", "choose others with --bands")),
+        (["alpha", "gray"], (1, 1, 1), ("band 1", "its alpha band")),
         (["palette"], None, ("palette", "gdal_translate -expand rgb x.tif")),
         (["palette", "alpha"], None, ("palette", "gdal_translate -expand rgb x.tif")),
         (["palette"], (1, 1, 1), ("palette", "gdal_translate -expand rgb x.tif")),

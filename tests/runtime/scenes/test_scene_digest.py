@@ -114,3 +114,14 @@ def test_a_file_that_is_touched_afterwards_is_named(
         with pytest.raises(SceneError, match=r"0\.tif (was changed|can't be found)") as caught:
             content().require_unchanged()
     assert "\n" not in str(caught.value)
+
+
+def test_a_nodata_tuple_beside_the_file_counts(tmp_path: Path, image: np.ndarray, scene_at: Callable[..., Any]) -> None:
+    """Written there by other programs; the bytes of that file do not count, since viewers write it too."""
+    path = scene_at(tmp_path / "s.tif", image).path
+    before = digest(path)
+    (tmp_path / "s.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")
+    assert digest(path) == before
+    words = '<Metadata><MDI key="NODATA_VALUES">0 0 0</MDI></Metadata>'
+    (tmp_path / "s.tif.aux.xml").write_text(f"<PAMDataset>{words}</PAMDataset>")
+    assert digest(path) != before

@@ -262,7 +262,7 @@ def test_crops_of_a_scene_lie_all_over_its_data_and_not_beyond(tmp_path: Path) -
     )
     data = load_images(described, seed=0)
     (sample,) = data.samples["train"]
-    landslide, valid = crops_module._interesting_cells(sample)
+    landslide, valid = crops_module._interesting_cells(sample, data.input)
     assert len(landslide) == 0
     assert {tuple(cell) for cell in valid.tolist()} == {(row, col) for row in range(10) for col in range(6, 12)}
     crops = Crops(data.samples["train"], data.input, STILL, crop_px=32, seed=0)

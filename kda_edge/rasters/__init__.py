@@ -1,0 +1,1 @@
+"""Raster files read strictly: where they hold data, what of them is damaged, and what GDAL says meanwhile."""
