@@ -24,7 +24,7 @@ HEIGHT, WIDTH = 44, 52
 MOST_PX: Final = 2**20  # larger ones, which a damaged header can claim, are opened and not mapped: minutes of zeros
 PLACE: Final = {"crs": "EPSG:32647", "transform": rasterio.Affine(1, 0, 469000, 0, -1, 3446000)}
 BANDS: Final = (1, 2, 3)
-OPTIONS: Final = SceneOptions(bands=BANDS, any_gsd=True, restart=True)
+OPTIONS: Final = SceneOptions(bands=BANDS, any_gsd=True, restart=True, overwrite=True)
 TILE_PX: Final = 32
 
 

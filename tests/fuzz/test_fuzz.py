@@ -13,6 +13,14 @@ from planted import planted
 
 KEPT = sorted(path for path in (Path(__file__).parent / "kept").iterdir() if path.suffix != ".md")
 
+# What may come of a whole file; a model of the tests has no certificate of its graph, which is asked for elsewhere.
+UNDAMAGED = {
+    "rasters": {"mapped", "mapped with gaps"},
+    "journals": {"resumed"},
+    "shards": {"merged"},
+    "models": {"used", "read", "refused"},  # manifests are damaged all the same
+}
+
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
 def test_an_input_that_was_found_once_is_refused_or_mapped_right(path: Path, tmp_path: Path) -> None:
@@ -24,9 +32,8 @@ def test_an_input_that_was_found_once_is_refused_or_mapped_right(path: Path, tmp
 def test_undamaged_inputs_pass(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mutations.CHANGES", (lambda rng, content: content,))
     target = fuzz.target_of(name, tmp_path)
-    for number in range(8):
-        suffix, content = fuzz.case(target, 1, number)
-        target.check(suffix, content)
+    outcomes = {target.check(*fuzz.case(target, 1, number)) for number in range(16)}
+    assert outcomes <= UNDAMAGED[name], "what is whole is refused, so that nothing is tried"
 
 
 def test_a_case_is_the_same_each_time(tmp_path: Path) -> None:
