@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kda_edge.errors import UsageError, VideoError
+from kda_edge.errors import SceneError, UsageError, VideoError
 
 from ..scenes.band_choice import RGB
+from ..scenes.grey_images import require_colours
 from .frames import Frame
 
 OPENCV_ORDER: Final = ("blue", "green", "red")
@@ -136,7 +137,7 @@ class ImageFiles(_FromOpenCV):
         """Return the next file's pixels, (H, W, 3), 8 or 16 bits as they are, in blue, green, red.
 
         Raises:
-            VideoError: a file can't be read; none is ever left out.
+            VideoError: a file can't be read, or is grey; none is ever left out.
         """
         path = next(self._paths, None)
         if path is None:
@@ -148,6 +149,10 @@ class ImageFiles(_FromOpenCV):
         image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if content.size else None
         if image is None:
             raise VideoError(f"{path} is no image that can be read; copy it again, or take it out of the folder")
+        try:
+            require_colours(path)
+        except SceneError as error:
+            raise VideoError(str(error)) from error
         return Frame(np.asarray(image))
 
     def skip(self) -> bool:
