@@ -57,7 +57,7 @@ def require_same_answers(
     for tile in _with_missing(tiles, low):
         shares = ((tile.pixels.astype(np.float64) - low) / (high - low)).astype(np.float32)
         (classes,) = session.run(None, {name: shares[None]})
-        valid = (shares > 0).any(axis=0)
+        valid = np.asarray((shares > 0).any(axis=0))
         landslide = _expected(engine, tile.pixels, valid, manifest.threshold)
         apart = np.abs(classes[0] - np.stack([1.0 - landslide, landslide])).max(axis=0)
         exact = apart if valid.all() else apart[~valid]

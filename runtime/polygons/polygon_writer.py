@@ -162,7 +162,7 @@ def _outlined(rings: Rings, located: Ground | NoGround) -> tuple[Rings, Floats, 
     pixels = np.stack([rings.col, rings.row]).astype(np.float64)
     if located.around_pole is not None:
         return rings, pixels, drawn(located.around_pole, rings)[1]
-    return rings, pixels, None if located.pixel_m2 is None else rings.area_px() * located.pixel_m2
+    return rings, pixels, None if located.pixel_m2 is None else rings.area_px() * np.float64(located.pixel_m2)
 
 
 def _features(components: Components, located: Ground | NoGround) -> Iterator[Feature]:
