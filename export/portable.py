@@ -17,13 +17,15 @@ or `float` reads:
 Read from Deepness' `model_base.py`, `segmentor.py`, `map_processor_segmentation.py` and its page "Adding metadata to
 ONNX model", and GeoDeep's `inference.py`, `detection.py` (preprocessing) and `segmentation.py`.
 
-What that means for a user:
+What the graph makes up for:
 
+- **Neither knows nodata**: pixels outside of a scene, or without data in it, are black to them. So 0, 0, 0 is missing:
+  filled from the nearest pixel before the network, as the runtime does, and background afterwards.
+- **The class is that of the greater channel**, whatever the threshold: the landslide channel is 0.5 where the student's
+  probability is its threshold, and rises with it.
 - **uint8 imagery alone comes out right by itself.** Both divide uint8 by 255. For other contracts the graph wants
   `(x - low) / (high - low)` of the contract's range, and GeoDeep divides uint16 by 65535 whatever the range: imagery
   must be brought to 0..1 first.
-- **The class is that of the greater channel**, so a threshold below 0.5 can't be said: 0.5 is written instead.
-- **There is no nodata**: pixels outside of a scene are 0 to these tools, and what the model says there counts.
 
 Not tried: the two programs themselves. The keys and the pixels are tested against a restatement of how they read them.
 """
@@ -42,14 +44,18 @@ from kda_edge.errors import ExportError
 from kda_edge.manifest import INPUT_NAME, OUTPUT_NAME, InputContract, Manifest
 from kda_edge.tiling.tile_grid import default_overlap_px
 
+from .graphs.nearest_fill import MOST_PX, NearestFill
+
 CLASSES_NAME: Final = "classes"
+MISSING_LOGIT: Final = -1000.0  # of a pixel without data: a probability of exactly 0
 
 
 def portable_graph(model: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
     """Return a copy of `model` for Deepness and GeoDeep: shares of the range in, two classes out, their metadata.
 
-    Input `image` (1, 3, T, T) float32, 0..1 in the contract's range of values; output `classes` (1, 2, T, T), the
-    probabilities of background and landslide, which sum to 1. Our own manifest is not in it: the file is no artifact.
+    Input `image` (1, 3, T, T) float32, 0..1 in the contract's range of values, 0 in all three bands where there is no
+    data; output `classes` (1, 2, T, T), of background and landslide, which sum to 1, 0.5 each at the student's
+    threshold. Our own manifest is not in it: the file is no artifact.
 
     Args:
         model: as exported; ends in a Sigmoid of the float32 logit.
@@ -66,8 +72,11 @@ def portable_graph(model: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProt
     end = next((node for node in graph.node if OUTPUT_NAME in node.output), None)
     if end is None or end.op_type != "Sigmoid" or any(OUTPUT_NAME in node.input for node in graph.node):
         raise ExportError(f"{OUTPUT_NAME} is not the Sigmoid of a logit; export the portable graph in FP32")
-    _take_shares(graph, manifest.input)
-    _answer_with_classes(graph, end)
+    if manifest.tile_px > MOST_PX:
+        raise ExportError(f"a portable graph has tiles of at most {MOST_PX} px, not {manifest.tile_px}")
+    fill = NearestFill(INPUT_NAME, manifest.tile_px, "fill")
+    _take_shares(graph, manifest.input, fill)
+    _answer_with_classes(graph, end, manifest.threshold, fill.known)
     graph.input[0].CopyFrom(_port(INPUT_NAME, 3, manifest.tile_px))
     graph.output[0].CopyFrom(_port(CLASSES_NAME, 2, manifest.tile_px))
     graph.ClearField("value_info")
@@ -78,15 +87,12 @@ def portable_graph(model: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProt
 
 
 def resolution_cm(contract: InputContract) -> float | None:
-    """Return the one resolution that stands for a contract's range, centimetres a pixel; None where nobody knows.
+    """Return the resolution to write, centimetres a pixel: the finest that the model learned from; None: nobody knows.
 
-    The middle by ratio, the root of finest times coarsest: both tools bring imagery to one resolution, and from there
-    neither end of what the model was trained on is further away than the other. Without it Deepness leaves the choice
-    to the user, and GeoDeep assumes 10 cm.
+    GeoDeep makes imagery that is finer by whole factors as coarse, and leaves coarser imagery alone: so it is given to
+    the model at its own resolution wherever the model knows that one.
     """
-    if contract.gsd_m is None:
-        return None
-    return round(100.0 * math.sqrt(contract.gsd_m[0] * contract.gsd_m[1]), 3)
+    return None if contract.gsd_m is None else round(100.0 * contract.gsd_m[0], 3)
 
 
 def _metadata(manifest: Manifest) -> dict[str, str]:
@@ -96,7 +102,7 @@ def _metadata(manifest: Manifest) -> dict[str, str]:
         "tile_size": manifest.tile_px,
         "tiles_size": manifest.tile_px,
         "tiles_overlap": round(100 * default_overlap_px(manifest.tile_px) / manifest.tile_px),  # percent
-        "seg_thresh": max(manifest.threshold, 0.5),
+        "seg_thresh": 0.5,
         "seg_small_segment": 0,
     }
     resolution = resolution_cm(manifest.input)
@@ -105,31 +111,60 @@ def _metadata(manifest: Manifest) -> dict[str, str]:
     return {key: json.dumps(value) for key, value in sorted(values.items())}
 
 
-def _take_shares(graph: onnx.GraphProto, contract: InputContract) -> None:
-    """Begin with what turns shares of the range of values into raw pixels."""
+def _take_shares(graph: onnx.GraphProto, contract: InputContract, fill: NearestFill) -> None:
+    """Begin with what fills missing pixels and turns shares of the range of values into raw pixels."""
     low, high = contract.value_range
     raw = f"{INPUT_NAME}.raw"
     for node in graph.node:
         for position, name in enumerate(node.input):
             if name == INPUT_NAME:
                 node.input[position] = raw
-    span = numpy_helper.from_array(np.array(high - low, np.float32), f"{INPUT_NAME}.span")
-    lowest = numpy_helper.from_array(np.array(low, np.float32), f"{INPUT_NAME}.low")
-    graph.initializer.extend([span, lowest])
     spread = f"{INPUT_NAME}.spread"
-    graph.node.insert(0, helper.make_node("Mul", [INPUT_NAME, span.name], [spread], name="portable/Mul"))
-    graph.node.insert(1, helper.make_node("Add", [spread, lowest.name], [raw], name="portable/Add"))
+    first = [
+        *fill.nodes,
+        helper.make_node("Mul", [fill.filled, _constant(graph, f"{INPUT_NAME}.span", high - low)], [spread]),
+        helper.make_node("Add", [spread, _constant(graph, f"{INPUT_NAME}.low", low)], [raw]),
+    ]
+    graph.initializer.extend(fill.constants)
+    _name(first[-2:])
+    later = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*first, *later])
 
 
-def _answer_with_classes(graph: onnx.GraphProto, end: onnx.NodeProto) -> None:
-    """End in a softmax over a channel of zeros and the logit, which is 1 - p and p, instead of the sigmoid."""
-    logit = end.input[0]
+def _answer_with_classes(graph: onnx.GraphProto, end: onnx.NodeProto, threshold: float, known: str) -> None:
+    """End in a softmax over a channel of zeros and the logit less the threshold's, instead of the sigmoid."""
+    at_threshold = math.log(threshold / (1.0 - threshold))
+    made = {
+        step: f"{CLASSES_NAME}.{step}" for step in ("above", "judged", "missing", "barred", "logit", "zero", "both")
+    }
+
+    def number(name: str, value: float) -> str:
+        return _constant(graph, f"{CLASSES_NAME}.{name}", value)
+
+    last = [
+        helper.make_node("Sub", [end.input[0], number("at_threshold", at_threshold)], [made["above"]]),
+        helper.make_node("Mul", [made["above"], known], [made["judged"]]),
+        helper.make_node("Sub", [number("one", 1.0), known], [made["missing"]]),
+        helper.make_node("Mul", [made["missing"], number("bar", MISSING_LOGIT)], [made["barred"]]),
+        helper.make_node("Add", [made["judged"], made["barred"]], [made["logit"]]),
+        helper.make_node("Mul", [known, number("nothing", 0.0)], [made["zero"]]),
+        helper.make_node("Concat", [made["zero"], made["logit"]], [made["both"]], axis=1),
+        helper.make_node("Softmax", [made["both"]], [CLASSES_NAME], axis=1),
+    ]
+    _name(last)
     graph.node.remove(end)
-    pads = numpy_helper.from_array(np.array([0, 1, 0, 0, 0, 0, 0, 0]), f"{CLASSES_NAME}.pads")
-    graph.initializer.append(pads)
-    both = f"{CLASSES_NAME}.logits"
-    graph.node.append(helper.make_node("Pad", [logit, pads.name], [both], name="portable/Pad"))
-    graph.node.append(helper.make_node("Softmax", [both], [CLASSES_NAME], name="portable/Softmax", axis=1))
+    graph.node.extend(last)
+
+
+def _name(nodes: list[onnx.NodeProto]) -> None:
+    for node in nodes:
+        node.name = f"portable/{node.output[0]}"
+
+
+def _constant(graph: onnx.GraphProto, name: str, value: float) -> str:
+    graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
+    return name
 
 
 def _port(name: str, channels: int, tile_px: int) -> onnx.ValueInfoProto:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from kda_edge.errors import SceneError, UsageError, VideoError, one_line
 
 from ..scenes.band_choice import RGB
+from ..scenes.grey_images import require_colours
 from ..scenes.image_file import where_valid
 from .frames import Frame
 
@@ -183,7 +184,7 @@ class ImageFiles(_OpenCVChannels):
         A masked array where the file has pixels without data, as a scene has them: alpha, a nodata value, a mask.
 
         Raises:
-            VideoError: a file can't be read, or is damaged; none is ever left out.
+            VideoError: a file can't be read, is damaged or grey; none is ever left out.
         """
         path = next(self._paths, None)
         if path is None:
@@ -196,6 +197,7 @@ class ImageFiles(_OpenCVChannels):
         if image is None:
             raise VideoError(f"{path} is no image that can be read; copy it again, or take it out of the folder")
         try:
+            require_colours(path)
             valid = where_valid(path)  # and whether it is whole, of which OpenCV does not tell
         except SceneError as error:
             raise VideoError(f"{error}, or take it out of the folder") from error

@@ -70,7 +70,7 @@ MAY_USE: dict[str, dict[str, set[str]]] = {
         "lint": set(),
         "graphs": {"lint"},
         "tiles": {"config"},
-        "portable": {"lint"},
+        "portable": {"graphs", "lint"},
         "precision": {"graphs", "lint"},
         "verifying": {"graphs", "lint", "precision", "tiles"},
         "portable_check": {"verifying"},

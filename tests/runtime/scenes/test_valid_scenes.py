@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from kda_edge.runtime import SceneOptions
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from rasterio.transform import Affine
 
 from kda_edge.errors import SceneError
 from kda_edge.manifest import Manifest
-from kda_edge.runtime import SceneResult, Segmenter
+from kda_edge.runtime import SceneOptions, SceneResult, Segmenter
 from kda_edge.runtime.geo.gdal import open_raster
 from kda_edge.runtime.runs.merge_shards import merge_shards
 from kda_edge.runtime.runs.shards import Shard
@@ -94,7 +93,9 @@ def test_alpha_counts_at_any_place_among_any_number_of_bands(
         image[at, :, :64], image[at, :, 64:70] = 0, 1
         colors = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, *[ColorInterp.undefined] * (count - 3)]
         colors[at] = ColorInterp.alpha
-        result = segmenter.predict_scene(written(tmp_path / 's.tif', image, colors, photometric='RGB'), options=SceneOptions(bands=(1, 2, 3)))
+        result = segmenter.predict_scene(
+            written(tmp_path / "s.tif", image, colors, photometric="RGB"), options=SceneOptions(bands=(1, 2, 3))
+        )
         classes, _, qa = layers_of(result)
         np.testing.assert_array_equal(classes == 255, image[at] == 0)
         assert (qa[:, 64:70] == qa[:, 64:70] | 4).all(), "the fringe lies near nodata"
@@ -123,7 +124,9 @@ def test_one_band_without_data_spoils_a_pixel_and_is_told(segmenter: Segmenter, 
     assert NOTE.format(3000) in merged.notes
     assert merged.map_path.read_bytes() == result.map_path.read_bytes()
     for metres in (2.3, 0.7):
-        assert NOTE.format(3000) in segmenter.predict_scene(path, **options, options=SceneOptions(resample=metres)).notes
+        assert (
+            NOTE.format(3000) in segmenter.predict_scene(path, **options, options=SceneOptions(resample=metres)).notes
+        )
 
 
 def test_scale_and_offset_that_a_file_declares_are_told(segmenter: Segmenter, tmp_path: Path, rgb: np.ndarray) -> None:

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from fake_frames import SOON_S, numbered
 from fake_videos import COLOURS, write_video
+from rasterio.enums import ColorInterp
 
-from kda_edge.errors import EngineError, UsageError, VideoError
+from kda_edge.errors import EngineError, SceneError, UsageError, VideoError
 from kda_edge.manifest import Manifest
 from kda_edge.runtime import FrameStream, Segmenter, StreamSummary
+from kda_edge.runtime.geo.gdal import open_raster
 from kda_edge.runtime.streams.open_frames import open_frames
 from kda_edge.runtime.streams.source_names import is_live, is_video, shown, stem_of
 
@@ -93,6 +95,38 @@ def test_an_image_that_cannot_be_read_is_named_and_never_left_out(segmenter: Seg
         assert next(stream).index == 0
         with pytest.raises(VideoError, match=r"2\.png is no image"):
             next(stream)
+
+
+@pytest.mark.parametrize("name", ["2.png", "2.jpg", "2.tif", "2.bmp"])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_grey_image_is_refused_as_a_scene_is_and_never_taken_for_three_bands(
+    segmenter: Segmenter, tmp_path: Path, name: str, alpha: bool
+) -> None:
+    grey = np.full((40, 50), 200, np.uint8)
+    cv2.imwrite(str(tmp_path / "1.png"), numbered(1))
+    if not alpha:
+        cv2.imwrite(str(tmp_path / name), grey)
+    elif name.endswith(("png", "tif")):
+        with open_raster(tmp_path / name, "w", height=40, width=50, count=2, dtype="uint8") as dataset:
+            dataset.write(np.stack([grey, np.full_like(grey, 255)]))
+            dataset.colorinterp = [ColorInterp.gray, ColorInterp.alpha]
+    else:
+        pytest.skip("such a file has no alpha")
+    stream = segmenter.stream(tmp_path)
+    assert next(stream).index == 0
+    with pytest.raises(VideoError, match=rf"{name} is grey and the model needs red, green and blue; ") as caught:
+        next(stream)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(SceneError, match=r"too few bands|palette"):
+        segmenter.predict_scene(tmp_path / name)
+
+
+def test_an_image_with_a_palette_has_the_colours_that_it_names(segmenter: Segmenter, tmp_path: Path) -> None:
+    with open_raster(tmp_path / "1.png", "w", driver="PNG", height=8, width=8, count=1, dtype="uint8") as dataset:
+        dataset.write(np.ones((1, 8, 8), np.uint8))
+        dataset.write_colormap(1, {0: (0, 0, 0, 255), 1: (200, 100, 50, 255)})
+    (result,) = segmenter.stream(tmp_path)
+    assert result.frame[3, 3].tolist() == [200, 100, 50]
 
 
 @pytest.mark.parametrize(
