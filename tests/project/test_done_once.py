@@ -39,7 +39,7 @@ ONCE = {
         {
             "kda_edge/errors.py",
             "kda_edge/whole_files.py",
-            "runtime/geo/gdal.py",
+            "kda_edge/rasters/gdal_messages.py",
             "runtime/engines/openvino_engine.py",
         },
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,8 @@ def test_alpha_counts_at_any_place_among_any_number_of_bands(
         image[at, :, :64], image[at, :, 64:70] = 0, 1
         colors = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, *[ColorInterp.undefined] * (count - 3)]
         colors[at] = ColorInterp.alpha
-        result = segmenter.predict_scene(
-            written(tmp_path / "s.tif", image, colors, photometric="RGB"), options=SceneOptions(bands=(1, 2, 3))
-        )
+        path = written(tmp_path / f"s{at}.tif", image, colors, photometric="RGB")
+        result = segmenter.predict_scene(path, options=SceneOptions(bands=(1, 2, 3)))
         classes, _, qa = layers_of(result)
         np.testing.assert_array_equal(classes == 255, image[at] == 0)
         assert (qa[:, 64:70] == qa[:, 64:70] | 4).all(), "the fringe lies near nodata"
@@ -115,31 +115,30 @@ def test_one_band_without_data_spoils_a_pixel_and_is_told(segmenter: Segmenter, 
     image[1, 0:300, 0:10] = -9999 if dtype == "int16" else np.nan
     image[:, 600:700] = -9999
     path = written(tmp_path / "s.tif", image, nodata=-9999, blockysize=16)
-    options: dict[str, Any] = {"value_range": RANGE}
-    result = segmenter.predict_scene(path, **options)
+    options = SceneOptions(value_range=RANGE)
+    result = segmenter.predict_scene(path, options=options)
     assert result.valid_px == 1100 * 40 - 300 * 10 - 100 * 40
     assert NOTE.format(3000) in result.notes
-    shards = [segmenter.predict_shard(path, Shard(number, 3), tmp_path / "o", **options) for number in (1, 2, 3)]
+    shards = [segmenter.predict_shard(path, Shard(number, 3), tmp_path / "o", options) for number in (1, 2, 3)]
     merged = merge_shards(path, [shard.rows_path for shard in shards], tmp_path / "o")
     assert NOTE.format(3000) in merged.notes
     assert merged.map_path.read_bytes() == result.map_path.read_bytes()
     for metres in (2.3, 0.7):
-        assert (
-            NOTE.format(3000) in segmenter.predict_scene(path, **options, options=SceneOptions(resample=metres)).notes
-        )
+        resampled = segmenter.predict_scene(path, options=replace(options, resample=metres))
+        assert NOTE.format(3000) in resampled.notes
 
 
 def test_scale_and_offset_that_a_file_declares_are_told(segmenter: Segmenter, tmp_path: Path, rgb: np.ndarray) -> None:
     """Sentinel-2 from processing baseline 04.00 on: what is stored is 1000 too much."""
-    path = written(tmp_path / "s.tif", rgb)
-    assert not any("declares" in note for note in segmenter.predict_scene(path).notes)
+    path, anew = written(tmp_path / "s.tif", rgb), SceneOptions(overwrite=True)
+    assert not any("declares" in note for note in segmenter.predict_scene(path, options=anew).notes)
     with open_raster(path, "r+") as dataset:
         dataset.scales, dataset.offsets = (0.0001,) * 3, (-0.1,) * 3
-    (note,) = [note for note in segmenter.predict_scene(path).notes if "declares" in note]
+    (note,) = [note for note in segmenter.predict_scene(path, options=anew).notes if "declares" in note]
     assert note.startswith("the file declares that a value is stored x 0.0001 - 0.1; the numbers stored were mapped")
     assert "--value-range counts in them" in note
     with open_raster(path, "r+") as dataset:
         dataset.offsets = (0, 0, -1000)
         dataset.scales = (1, 1, 1)
-    (note,) = [note for note in segmenter.predict_scene(path).notes if "declares" in note]
+    (note,) = [note for note in segmenter.predict_scene(path, options=anew).notes if "declares" in note]
     assert "stored x 1 + 0, stored x 1 - 1000;" in note
