@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..distillation.config import ALIGNMENTS, BALANCES, DINOV2_B, DINOV2_L, DOORS, METHODS, DistillConfig
-from .options import add_data, add_machine, input_contract
+from .options import add_data, add_machine, data_request
 
 
 def add_commands(commands: Any) -> None:
@@ -103,7 +103,7 @@ def run(options: argparse.Namespace, command: str) -> None:
         workers=options.workers,
         threads=options.threads,
     )
-    data = load_images(options.data, seed=options.seed, root=options.data_root, input_contract=input_contract(options))
+    data = load_images(data_request(options))
     logging.info("%d images", len(data.samples["train"]))
     with ProgressBar() as progress:
         path = distill(config, data, options.out, resume=options.resume, cache=options.cache, progress=progress)

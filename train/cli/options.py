@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from kda_edge.errors import UsageError
 from kda_edge.manifest import PIXEL_TYPES, InputContract
+
+if TYPE_CHECKING:
+    from ..data.data_file import DataRequest
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
@@ -51,14 +54,12 @@ def input_contract(options: argparse.Namespace) -> InputContract | None:
     return InputContract(**given) if given else None
 
 
-def load_labelled(options: argparse.Namespace, *, statistics: bool = False) -> Any:
-    """Return the data set of the options, checked; see `load_data`."""
-    from ..data.data_file import load_data
+def data_request(options: argparse.Namespace, *, need_statistics: bool = True) -> DataRequest:
+    """Return the request for imagery that the options of `add_data` make.
 
-    return load_data(
-        options.data,
-        seed=options.seed,
-        root=options.data_root,
-        input_contract=input_contract(options),
-        need_statistics=not statistics,
-    )
+    Raises:
+        UsageError: a data type without its range.
+    """
+    from ..data.data_file import DataRequest
+
+    return DataRequest(options.data, options.seed, options.data_root, input_contract(options), need_statistics)

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any, Final
 
-from .options import add_data, add_machine, load_labelled
+from .options import add_data, add_machine, data_request
 
 FRESH_BACKBONE_RATE: Final = 1e-4  # below, a note is printed; the bundled student's is 8e-4
 
@@ -50,6 +50,7 @@ def add_commands(commands: Any) -> None:
 def run(options: argparse.Namespace, command: str) -> None:
     """Train as the options say."""
     from ..data.augmentation import Augmentation
+    from ..data.data_file import load_data
     from ..segmentation.config import SegmentConfig
     from ..segmentation.losses import LossWeights
     from ..segmentation.segment import segment
@@ -88,7 +89,7 @@ def run(options: argparse.Namespace, command: str) -> None:
         workers=options.workers,
         threads=options.threads,
     )
-    data = load_labelled(options)
+    data = load_data(data_request(options))
     logging.info("%s", {split: len(samples) for split, samples in data.samples.items()})
     with ProgressBar() as progress:
         best = segment(config, data, options.out, command=command, resume=options.resume, progress=progress)

@@ -17,7 +17,7 @@ from kda_edge.train.data import crops as crops_module
 from kda_edge.train.data.augmentation import Augmentation
 from kda_edge.train.data.band_statistics import band_statistics
 from kda_edge.train.data.crops import CACHED_IMAGE_PX, Crops, draws, read_labelled
-from kda_edge.train.data.data_file import load_data
+from kda_edge.train.data.data_file import DataRequest, load_data
 from kda_edge.train.data.unlabelled import load_images
 
 STILL = Augmentation(rotate=False, flip=False, scale=(1, 1), colour=0)
@@ -46,7 +46,7 @@ def pile(tmp_path: Path) -> Path:
 
 
 def test_a_folder_is_searched_to_any_depth_and_hidden_names_are_skipped(pile: Path) -> None:
-    data = load_images(pile, seed=0)
+    data = load_images(DataRequest(pile, seed=0))
     found = {s.image.relative_to(pile).as_posix(): s.group for s in data.samples["train"]}
     assert found == {
         "SHOUTED.TIF": "unlabelled",
@@ -59,7 +59,7 @@ def test_a_folder_is_searched_to_any_depth_and_hidden_names_are_skipped(pile: Pa
     assert data.groups("train") == ["pile/north", "pile/north/2024", "pile/south", "pile/unlabelled"]
     assert (data.samples["val"], data.samples["test"]) == ((), ())
     assert all(s.mask is None and s.source.layout == "folders" for s in data.samples["train"])
-    assert load_images(pile, seed=9).samples == data.samples
+    assert load_images(DataRequest(pile, seed=9)).samples == data.samples
 
 
 def test_linked_folders_are_followed_once_and_circles_end(pile: Path, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_linked_folders_are_followed_once_and_circles_end(pile: Path, tmp_path: 
     (pile / "link").symlink_to(tmp_path / "elsewhere")
     (pile / "again").symlink_to(tmp_path / "elsewhere")
     (pile / "north" / "circle").symlink_to(pile)
-    names = [s.image.name for s in load_images(pile, seed=0).samples["train"]]
+    names = [s.image.name for s in load_images(DataRequest(pile, seed=0)).samples["train"]]
     assert sorted(names) == sorted(["SHOUTED.TIF", "a.tif", "b.png", "a.jpg", "a.webp", "c.tif", "d.png"])
 
 
@@ -75,20 +75,20 @@ def test_one_scene_is_cut_into_as_many_crops_as_tile_it_and_a_small_image_into_o
     side_px = int(CACHED_IMAGE_PX**0.5)
     large = write_image(tmp_path / "d" / "scene.tif", np.ones((side_px + 1, side_px + 1, 3), np.uint8))
     write_image(tmp_path / "d" / "tile.tif", np.ones((side_px, side_px, 3), np.uint8))
-    scene, tile = load_images(tmp_path / "d", seed=0).samples["train"]
+    scene, tile = load_images(DataRequest(tmp_path / "d", seed=0)).samples["train"]
     assert (scene.source.layout, scene.source.name, draws(scene, 512)) == ("scenes", "d", 9)
     assert (tile.source.layout, draws(tile, 512)) == ("folders", 1)
-    (alone,) = load_images(large, seed=0).samples["train"]
+    (alone,) = load_images(DataRequest(large, seed=0)).samples["train"]
     assert (alone.image, alone.source.layout, alone.window_ltrb) == (large, "scenes", (0, 0, side_px + 1, side_px + 1))
     large.rename(write_image(tmp_path / "l" / "images" / "scene.tif", np.zeros((1, 1, 3), np.uint8)))
     write_image(tmp_path / "l" / "masks" / "scene.tif", np.zeros((side_px + 1, side_px + 1), np.uint8))
-    (labelled,) = load_images(tmp_path / "l", seed=0).samples["train"]
+    (labelled,) = load_images(DataRequest(tmp_path / "l", seed=0)).samples["train"]
     assert (labelled.source.layout, labelled.mask, draws(labelled, 512)) == ("scenes", None, 9)
 
 
 def test_of_labelled_folders_only_the_train_split_is_seen(folders: Path) -> None:
     for seed in (0, 1):
-        labelled, images = load_data(folders, seed=seed), load_images(folders, seed=seed)
+        labelled, images = load_data(DataRequest(folders, seed=seed)), load_images(DataRequest(folders, seed=seed))
         train = [s.image for s in labelled.samples["train"]]
         assert 0 < len(train) < 20
         assert [s.image for s in images.samples["train"]] == train
@@ -105,7 +105,7 @@ def test_of_a_data_file_only_the_train_groups_and_windows_are_seen(folders: Path
         '[[source]]\nname = "o"\nroot = "ortho"\nlayout = "scenes"\nvalid = "valid"\n'
         "windows = { train = [0, 0, 192, 90], test = [0, 100, 192, 160] }\n",
     )
-    samples = load_images(described, seed=0).samples["train"]
+    samples = load_images(DataRequest(described, seed=0)).samples["train"]
     assert {int(s.image.stem[1:]) % 2 for s in samples if s.source.name == "s"} == {1}
     (part,) = [s for s in samples if s.source.name == "o"]
     assert (part.window_ltrb, part.source.layout) == ((0, 0, 192, 90), "scenes")
@@ -114,14 +114,14 @@ def test_of_a_data_file_only_the_train_groups_and_windows_are_seen(folders: Path
 
 def test_phase_two_takes_nothing_from_a_source_without_masks(folders: Path, pile: Path, tmp_path: Path) -> None:
     labelled = '[[source]]\nname = "s"\nroot = "scars"\n'
-    alone = load_data(_toml(tmp_path / "alone.toml", labelled), seed=0)
+    alone = load_data(DataRequest(_toml(tmp_path / "alone.toml", labelled), seed=0))
     mixed = _toml(
         tmp_path / "mixed.toml",
         f'{labelled}[[source]]\nname = "p"\nroot = "pile"\nimages = ""\nmasks = ""\ndraws = 3\n'
         '[[source]]\nname = "one"\nroot = "pile"\nimages = "south/c.tif"\nmasks = ""\nlayout = "scenes"\n',
     )
-    assert load_data(mixed, seed=0).samples == alone.samples
-    samples = load_images(mixed, seed=0).samples["train"]
+    assert load_data(DataRequest(mixed, seed=0)).samples == alone.samples
+    samples = load_images(DataRequest(mixed, seed=0)).samples["train"]
     assert [s.image for s in samples if s.source.name == "s"] == [s.image for s in alone.samples["train"]]
     assert [draws(s, 64) for s in samples if s.source.name == "p"] == [3] * 6
     assert [(s.image, s.source.layout) for s in samples if s.source.name == "one"] == [
@@ -138,10 +138,10 @@ def test_an_image_that_another_source_holds_out_is_refused(folders: Path, tmp_pa
     more = tmp_path / "more"
     more.mkdir()
     (more / "x.png").symlink_to(folders / "images" / "s02.png")
-    assert len(load_images(described, seed=0).samples["train"]) == 3
+    assert len(load_images(DataRequest(described, seed=0)).samples["train"]) == 3
     (more / "y.png").symlink_to(folders / "images" / "s01.png")
     with pytest.raises(DataError, match=r"y\.png is held out by source s and lies in source p") as caught:
-        load_images(described, seed=0)
+        load_images(DataRequest(described, seed=0))
     assert "\n" not in str(caught.value)
 
 
@@ -152,9 +152,11 @@ def test_labelled_images_inside_a_pile_are_refused(pile: Path, inside: str, name
     for name in names:
         _image(pile / "region" / inside / name / "a.png")
     with pytest.raises(DataError, match="holds labelled images") as caught:
-        load_images(pile / "region" if inside == "." and names[0] == "img" else pile, seed=0)
+        load_images(DataRequest(pile / "region" if inside == "." and names[0] == "img" else pile, seed=0))
     assert str(pile / "region" / inside) in str(caught.value)
-    assert load_images(pile / "region" / inside / names[0], seed=0).groups("train") == [f"{names[0]}/unlabelled"]
+    assert load_images(DataRequest(pile / "region" / inside / names[0], seed=0)).groups("train") == [
+        f"{names[0]}/unlabelled"
+    ]
 
 
 def _damaged(path: Path) -> None:
@@ -185,7 +187,7 @@ def _broken_link(path: Path) -> None:
 def test_an_image_that_is_not_as_declared_is_named(pile: Path, spoil: Any, reason: str) -> None:
     spoil(pile / "north" / "2024" / "z.tif")
     with pytest.raises(DataError, match=reason) as caught:
-        load_images(pile, seed=0)
+        load_images(DataRequest(pile, seed=0))
     assert str(pile / "north" / "2024" / "z.tif") in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -195,8 +197,8 @@ def test_sixteen_bit_imagery_is_declared_and_can_be_measured_without_masks(tmp_p
     scene = write_image(tmp_path / "d" / "a.tif", image)
     declared = InputContract(pixel_type="uint16", value_range=(0, 3060))
     with pytest.raises(DataError, match="measure them with: kda-train statistics"):
-        load_images(scene, seed=0, input_contract=declared)
-    data = load_images(scene, seed=0, input_contract=declared, need_statistics=False)
+        load_images(DataRequest(scene, seed=0, input=declared))
+    data = load_images(DataRequest(scene, seed=0, input=declared, need_statistics=False))
     mean, std = band_statistics(data.samples["train"], data.input)
     np.testing.assert_allclose(mean, image.mean(axis=(0, 1)))
     np.testing.assert_allclose(std, image.std(axis=(0, 1)))
@@ -209,21 +211,21 @@ def test_sixteen_bit_imagery_is_declared_and_can_be_measured_without_masks(tmp_p
 def test_a_source_without_masks_is_all_for_train(pile: Path, tmp_path: Path, key: str) -> None:
     text = f'[[source]]\nname = "p"\nroot = "pile"\nimages = ""\nmasks = ""\n{key}\n'
     with pytest.raises(DataError, match="source p: without masks all images are for train"):
-        load_images(_toml(tmp_path / "d.toml", text), seed=0)
+        load_images(DataRequest(_toml(tmp_path / "d.toml", text), seed=0))
 
 
 def test_where_there_are_no_images_the_place_is_named(tmp_path: Path, folders: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty holds no images \(\.tif"):
-        load_images(tmp_path / "empty", seed=0)
+        load_images(DataRequest(tmp_path / "empty", seed=0))
     with pytest.raises(DataError, match=r"no data file or folder .*none\.tif"):
-        load_images(tmp_path / "none.tif", seed=0)
+        load_images(DataRequest(tmp_path / "none.tif", seed=0))
     for text, reason in (
         ('[[source]]\nname = "p"\nroot = "gone"\nmasks = ""\n', r"no folder or image .*gone/images"),
         ('[[source]]\nname = "s"\nroot = "scars"\ntest = ["s01"]\n', "no images in its train split"),
     ):
         with pytest.raises(DataError, match=reason):
-            load_images(_toml(tmp_path / "d.toml", text), seed=0)
+            load_images(DataRequest(_toml(tmp_path / "d.toml", text), seed=0))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
@@ -231,13 +233,13 @@ def test_a_folder_that_cannot_be_read_is_named_and_not_skipped(pile: Path) -> No
     (pile / "south").chmod(0)
     try:
         with pytest.raises(PermissionError, match="south"):
-            load_images(pile, seed=0)
+            load_images(DataRequest(pile, seed=0))
     finally:
         (pile / "south").chmod(0o755)
 
 
 def test_crops_without_a_mask_are_the_same_pixels_and_never_judged(folders: Path) -> None:
-    labelled, images = load_data(folders, seed=0), load_images(folders, seed=0)
+    labelled, images = load_data(DataRequest(folders, seed=0)), load_images(DataRequest(folders, seed=0))
     augmentation = Augmentation()
     with_masks = Crops(labelled.samples["train"], labelled.input, augmentation, crop_px=64, seed=0)
     without = Crops(images.samples["train"], images.input, augmentation, crop_px=64, seed=0)
@@ -260,7 +262,7 @@ def test_crops_of_a_scene_lie_all_over_its_data_and_not_beyond(tmp_path: Path) -
         '[input]\nmean = [0, 0, 0]\nstd = [1, 1, 1]\n[[source]]\nname = "d"\nroot = "d"\nimages = "a.tif"\nmasks = ""\n'
         'layout = "scenes"\ndraws = 60\n',
     )
-    data = load_images(described, seed=0)
+    data = load_images(DataRequest(described, seed=0))
     (sample,) = data.samples["train"]
     landslide, valid = crops_module._interesting_cells(sample)
     assert len(landslide) == 0
@@ -287,7 +289,7 @@ def test_a_crop_without_any_data_is_finite_and_constant(tmp_path: Path, layout: 
         f'[input]\npixel_type = "{pixel_type}"\nmean = [1, 1, 1]\n'
         f'[[source]]\nname = "d"\nroot = "d"\nimages = "a.tif"\nmasks = ""\nlayout = "{layout}"\n',
     )
-    data = load_images(described, seed=0)
+    data = load_images(DataRequest(described, seed=0))
     pixels, labels = Crops(data.samples["train"], data.input, Augmentation(), crop_px=64, seed=0)[0]
     assert torch.isfinite(pixels).all()
     assert (pixels == pixels[:, :1, :1]).all()

@@ -15,7 +15,7 @@ from kda_edge.errors import TrainingError, UsageError
 from kda_edge.networks.checkpoint import read_content
 from kda_edge.networks.student import Student
 from kda_edge.train.data.augmentation import Augmentation
-from kda_edge.train.data.data_file import DataSet
+from kda_edge.train.data.data_file import DataRequest, DataSet
 from kda_edge.train.data.unlabelled import load_images
 from kda_edge.train.distillation.adversarial_step import Game
 from kda_edge.train.distillation.config import DistillConfig
@@ -57,7 +57,7 @@ def config(weights: Path) -> DistillConfig:
 
 @pytest.fixture
 def images(folders: Path) -> DataSet:
-    return load_images(folders / "images", seed=0)
+    return load_images(DataRequest(folders / "images", seed=0))
 
 
 def game(config: DistillConfig, images: DataSet) -> Game:

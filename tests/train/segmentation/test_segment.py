@@ -19,7 +19,7 @@ from kda_edge.errors import TrainingError, UsageError
 from kda_edge.networks.checkpoint import read_checkpoint, read_content, weights_digest, write_checkpoint, write_content
 from kda_edge.train.cli.train import main
 from kda_edge.train.data.augmentation import Augmentation
-from kda_edge.train.data.data_file import DataSet, load_data
+from kda_edge.train.data.data_file import DataRequest, DataSet, load_data
 from kda_edge.train.loops.run_state import WeightAverage
 from kda_edge.train.segmentation.config import SegmentConfig
 from kda_edge.train.segmentation.evaluate import evaluate
@@ -46,7 +46,7 @@ CONFIG = SegmentConfig(
 
 @pytest.fixture
 def data(folders: Path) -> DataSet:
-    return load_data(folders, seed=0)
+    return load_data(DataRequest(folders, seed=0))
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
@@ -288,7 +288,7 @@ def test_statistics_are_those_of_the_training_pixels(folders: Path, capsys: pyte
 
     from kda_edge.train.data.crops import read_labelled
 
-    data = load_data(folders, seed=0)
+    data = load_data(DataRequest(folders, seed=0))
     pixels = np.concatenate(
         [read_labelled(s, data.input, s.window_ltrb)[0].reshape(-1, 3) for s in data.samples["train"]]
     ).astype(float)
