@@ -8,8 +8,6 @@ import torch
 
 from kda_edge.errors import UsageError
 
-PRECISIONS = ("auto", "fp32", "bf16")
-
 
 def resolve_device(name: str) -> torch.device:
     """Return the device; `auto` takes a GPU where there is one.
@@ -37,9 +35,3 @@ def computes_bf16(device: torch.device) -> bool:
         return False
     flags = set(cpuinfo.read_text().split())
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
-
-
-def require_precision(precision: str) -> None:
-    """Raise `UsageError` unless the precision is one of `PRECISIONS`."""
-    if precision not in PRECISIONS:
-        raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")

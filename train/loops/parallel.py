@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from kda_edge.errors import MissingDependency
 from kda_edge.networks.pvt import DropPath
 
-from .devices import computes_bf16, require_precision, resolve_device
+from .devices import computes_bf16, resolve_device
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -36,14 +36,13 @@ def open_fabric(device_name: str, precision: str) -> Fabric:
 
     Raises:
         MissingDependency: lightning-fabric is not installed.
-        UsageError: no such device or precision.
+        UsageError: no such device.
     """
     try:
         from lightning_fabric import Fabric
     except ModuleNotFoundError as error:
         raise MissingDependency("lightning-fabric", extra="train") from error
     device = resolve_device(device_name)
-    require_precision(precision)
     mixed = precision == "bf16" or (precision == "auto" and computes_bf16(device))
     settings: dict[str, Any] = {"accelerator": device.type, "precision": "bf16-mixed" if mixed else "32-true"}
     world = int(os.environ.get("WORLD_SIZE", "1"))

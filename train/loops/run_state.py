@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,7 @@ from kda_edge.networks.checkpoint import read_content
 
 from ..data.data_file import DataSet
 from .schedules import ema_decay
-
-SPEED_ONLY: Final = ("workers", "device", "threads", "recompute")  # settings that leave the weights as they are
+from .settings import SPEED_ONLY, RunSettings
 
 
 class WeightAverage:
@@ -89,11 +88,11 @@ def _clones(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.detach().cpu().clone() for key, value in state.items()}
 
 
-def settings_of(config: Any, data: DataSet) -> dict[str, Any]:
+def settings_of(config: RunSettings, data: DataSet) -> dict[str, Any]:
     """Return what must be equal for a run to be resumed: settings that decide the weights, and samples by name.
 
     Args:
-        config: of either phase, a dataclass.
+        config: of either phase.
         data: what it learns from.
     """
     settings = dataclasses.asdict(config)
