@@ -27,8 +27,9 @@ from ..loops.backbone_files import Backbone, write_backbone
 from ..loops.metric_reports import log_writer
 from ..loops.parallel import mean_everywhere, open_fabric, share_of
 from ..loops.run_state import run_of, settings_of
-from .adversarial_step import FIGURES, Game
+from .adversarial_step import FIGURES, AdversarialStep
 from .config import DistillConfig
+from .distillation_models import open_models
 from .feature_cache import FeatureCache
 
 if TYPE_CHECKING:
@@ -79,23 +80,24 @@ def distill(
         raise UsageError(f"a batch of {config.batch} can't be shared by {fabric.world_size} processes")
     if config.threads:
         torch.set_num_threads(config.threads)
-    game = Game(config, data.input, fabric)
+    models = open_models(config, fabric.device)
     crops = Crops(samples, data.input, config.augmentation, crop_px=config.crop_px, seed=config.seed)
     crops.preload()
     if len(crops) < config.batch:
         raise TrainingError(f"{len(crops)} crops don't fill a batch of {config.batch}; lower --batch or add images")
     steps_an_epoch = len(crops) // config.batch
+    adversarial = AdversarialStep(models, config, data.input, fabric)
     first_epoch, step = 0, 0
     if resume and last.exists():
         state = run_of(last, settings)
-        game.restore(state)
+        adversarial.restore(state)
         first_epoch, step = state["epochs_done"], state["step"]
         LOGGER.info("resuming after %d of %d epochs", first_epoch, config.epochs)
     if cache is not None:
-        computed = f"{config.align} {game.teacher.input_px(config.crop_px)} px {fabric.strategy.precision.precision}"
-        key = f"{game.teacher.digest()} {computed}"
-        game.cache = FeatureCache(cache, teacher=key, shapes=game.shapes, slots=len(crops) * config.views)
-    summary = f"{config.method} from {game.teacher.name}, {len(samples)} images without labels"
+        computed = f"{config.align} {models.teacher.input_px(config.crop_px)} px {fabric.strategy.precision.precision}"
+        key = f"{models.teacher.digest()} {computed}"
+        adversarial.cache = FeatureCache(cache, teacher=key, shapes=models.shapes, slots=len(crops) * config.views)
+    summary = f"{config.method} from {models.teacher.name}, {len(samples)} images without labels"
 
     if fabric.is_global_zero:
         out.mkdir(parents=True, exist_ok=True)
@@ -109,8 +111,8 @@ def distill(
             batches = [share_of(one, fabric) for one in batches_of(order, config.batch, whole_only=True)]
             sums = np.zeros(len(FIGURES))
             for done, (image, items) in enumerate(_shown(crops, batches, config, fabric), start=1):
-                game.set_rates(step, steps_an_epoch)
-                figures = game.play(image, [view * len(crops) + item for item in items])
+                adversarial.set_rates(step, steps_an_epoch)
+                figures = adversarial.take(image, [view * len(crops) + item for item in items])
                 if not all(map(math.isfinite, figures)):
                     raise TrainingError(_diverged(last, epoch))
                 sums += np.asarray(figures)
@@ -123,9 +125,9 @@ def distill(
                     writer.add_scalar(f"distill/{name}", value, epoch + 1)
                 writer.flush()
                 write_backbone(
-                    out / "distilled.pt", Backbone(config.variant, game.encoder_state(), data.input, summary)
+                    out / "distilled.pt", Backbone(config.variant, adversarial.encoder_state(), data.input, summary)
                 )
-                run = {**game.state(), "epochs_done": epoch + 1, "step": step, "settings": settings}
+                run = {**adversarial.state(), "epochs_done": epoch + 1, "step": step, "settings": settings}
                 write_content(last, {"format": "kda-edge distillation", "run": run})
                 _report(epoch, config, means, time.monotonic() - started)
             fabric.barrier()

@@ -34,20 +34,10 @@ def assert_equal_weights(first: dict[str, Tensor], second: dict[str, Tensor]) ->
         torch.testing.assert_close(second[key], value, rtol=0, atol=2e-5, msg=key)
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import timm
-
-    torch.manual_seed(7)
-    path = tmp_path_factory.mktemp("weights") / "test_vit.pt"
-    torch.save(timm.create_model("test_vit", pretrained=False).state_dict(), path)
-    return path
-
-
 @pytest.mark.slow
-def test_two_processes_distil_what_one_distils(folders: Path, weights: Path, tmp_path: Path) -> None:
+def test_two_processes_distil_what_one_distils(folders: Path, vit_weights: Path, tmp_path: Path) -> None:
     options = ["--data", str(folders / "images"), "--variant", "nano", "--teacher", "test_vit", "--epochs", "1"]
-    options += ["--teacher-weights", str(weights), "--discriminator", "test_vit", "--batch", "6", "--crop-px", "64"]
+    options += ["--teacher-weights", str(vit_weights), "--discriminator", "test_vit", "--batch", "6", "--crop-px", "64"]
     options += ["--student-rate", "1e-4", "1e-5", "--loss-weights", "adaptive", "--workers", "0"]
     for processes in (1, 2):
         run(["distill", *options, "--out", str(tmp_path / str(processes))], processes=processes)
