@@ -12,7 +12,7 @@ from .options import add_data, data_request
 
 # Options that are worth a word on the command line; everything else is said in --config.
 DISTILL_OPTIONS: Final = ("teacher", "teacher_weights", "method", "discriminator", "discriminator_weights")
-SHARED_OPTIONS: Final = ("variant", "precision", "device", "workers", "threads")
+SHARED_OPTIONS: Final = ("variant", "precision", "memory_format", "device", "workers", "threads")
 
 
 def add_commands(commands: Any) -> None:
@@ -33,7 +33,7 @@ def add_commands(commands: Any) -> None:
     add("--variant", help="size of the student; default: base")
     for name in DISTILL_OPTIONS:
         add(f"--{name.replace('_', '-')}", help="as in kda-train distill")
-    for name in ("precision", "device"):
+    for name in ("precision", "memory-format", "device"):
         add(f"--{name}", help="as in kda-train segment")
     for name in ("workers", "threads"):
         add(f"--{name}", type=int, help="as in kda-train segment")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kda_edge.errors import UsageError
 from kda_edge.manifest import PIXEL_TYPES, InputContract
 
-from ..loops.settings import PRECISIONS, RunSettings
+from ..loops.settings import AUTO, MEMORY_FORMATS, PRECISIONS, RunSettings
 
 if TYPE_CHECKING:
     from ..data.data_file import DataRequest
@@ -34,7 +34,8 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what computes."""
     add = parser.add_argument
-    add("--precision", choices=PRECISIONS, default="auto")
+    add("--precision", choices=PRECISIONS, default=AUTO, help="auto: the fastest, by a trial of some seconds")
+    add("--memory-format", choices=MEMORY_FORMATS, default=AUTO, help="auto: the fastest, by the same trial")
     add("--device", default="auto")
     add("--workers", type=int, default=2, help="processes that prepare crops")
     add("--threads", type=int, default=0, help="CPU threads of the network; 0: PyTorch's choice")

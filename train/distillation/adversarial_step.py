@@ -19,6 +19,7 @@ from kda_edge.manifest import InputContract
 
 from ..loops.optimizers import decay_groups, set_rates
 from ..loops.parallel import mean_everywhere, set_share, wrapped
+from ..loops.run_state import clones
 from .config import DistillConfig
 from .discriminator import ROLES
 from .distillation_models import DistillationModels
@@ -130,11 +131,11 @@ class AdversarialStep:
     def state(self) -> dict[str, Any]:
         """Return all that changes in a step; the frozen models are opened again."""
         state: dict[str, Any] = {
-            "student": _cpu(self.aligned.state_dict()),
+            "student": clones(self.aligned.state_dict()),
             "student_optimizer": self.student_optimizer.state_dict(),
         }
         if self.adversary is not None:
-            state["discriminator"] = _cpu(self.adversary.learned())
+            state["discriminator"] = clones(self.adversary.learned())
             state["discriminator_optimizer"] = self.discriminator_optimizer.state_dict()
         return state
 
@@ -176,7 +177,3 @@ def _norm(parameters: Iterator[torch.nn.Parameter]) -> float:
 
 def _variance(features: Tensor) -> float:
     return float(features.float().var(dim=(0, 2, 3), correction=0).mean())
-
-
-def _cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: value.detach().cpu().clone() for key, value in state.items()}

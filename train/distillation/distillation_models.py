@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from kda_edge.errors import UsageError
 from kda_edge.networks.student import VARIANTS, Student
@@ -31,6 +33,25 @@ class DistillationModels:
     student: AlignedStudent
     discriminator: Discriminator | None
     shapes: list[tuple[int, int, int]]
+
+    @property
+    def learners(self) -> list[nn.Module]:
+        """The networks that learn; the discriminator looks through one that does not."""
+        return [self.student, *([] if self.discriminator is None else [self.discriminator])]
+
+    def in_format(self, memory_format: torch.memory_format) -> DistillationModels:
+        """Put the kernels of all networks into a memory format, in place; no value changes."""
+        for network in (self.teacher, *self.learners):
+            network.to(memory_format=memory_format)
+        return self
+
+    def with_copies_of_learners(self) -> DistillationModels:
+        """Return the same frozen networks, and copies of what learns."""
+        discriminator = self.discriminator
+        if discriminator is not None:
+            frozen = discriminator.backbone
+            discriminator = copy.deepcopy(discriminator, {id(frozen): frozen})
+        return replace(self, student=copy.deepcopy(self.student), discriminator=discriminator)
 
 
 def open_models(config: DistillConfig, device: torch.device) -> DistillationModels:

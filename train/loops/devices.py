@@ -1,4 +1,4 @@
-"""Which device trains, and in which precision."""
+"""Devices that train: found by name, asked what they compute in hardware, and waited for."""
 
 from __future__ import annotations
 
@@ -35,3 +35,9 @@ def computes_bf16(device: torch.device) -> bool:
         return False
     flags = set(cpuinfo.read_text().split())
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a GPU has done all that it was asked to; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,12 @@ from kda_edge.errors import TrainingError
 from kda_edge.networks.checkpoint import read_content
 
 from ..data.data_file import DataSet
+from .compute_choice import Compute
 from .schedules import ema_decay
-from .settings import SPEED_ONLY, RunSettings
+from .settings import AUTO, SPEED_ONLY, RunSettings
+
+# Settings that older runs don't have, and the values that mean what those runs did.
+ADDED_LATER: Final = {"memory_format": (AUTO, "contiguous")}
 
 
 class WeightAverage:
@@ -61,6 +65,7 @@ def state_of_run(
     step: int,
     best_iou: float,
     settings: Mapping[str, Any],
+    compute: Compute,
 ) -> dict[str, Any]:
     """Return the one dict that resumes; random generators are not in it, since they are functions of the epoch."""
     return {
@@ -68,8 +73,9 @@ def state_of_run(
         "step": step,
         "best_iou": best_iou,
         "settings": dict(settings),
-        "network": _clones(network.state_dict()),
-        "average": _clones(average.average),
+        "compute": dataclasses.asdict(compute),
+        "network": clones(network.state_dict()),
+        "average": clones(average.average),
         "optimizer": optimizer.state_dict(),
     }
 
@@ -84,8 +90,9 @@ def restore_run(
         value.copy_(state["average"][key])
 
 
-def _clones(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key: value.detach().cpu().clone() for key, value in state.items()}
+def clones(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of tensors, on the CPU and contiguous whatever format the run computes in."""
+    return {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
 
 
 def settings_of(config: RunSettings, data: DataSet) -> dict[str, Any]:
@@ -112,7 +119,12 @@ def run_of(last: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     run = read_content(last).get("run")
     if not isinstance(run, dict):
         raise TrainingError(f"{last} holds no run to resume; start in another folder with --out")
-    changed = sorted(key for key in settings if run["settings"].get(key) != settings[key])
+    recorded = run["settings"]
+    changed = sorted(
+        key
+        for key, value in settings.items()
+        if (recorded[key] != value if key in recorded else value not in ADDED_LATER.get(key, ()))
+    )
     if changed:
         raise TrainingError(
             f"{last} was trained with another {changed[0]}; resume with the same settings, or use --out"

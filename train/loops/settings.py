@@ -10,7 +10,9 @@ from kda_edge.manifest import STRIDE_PX
 
 from ..data.augmentation import Augmentation
 
-PRECISIONS: Final = ("auto", "fp32", "bf16")
+AUTO: Final = "auto"  # what a trial at the start of the run finds fastest
+PRECISIONS: Final = (AUTO, "fp32", "bf16")
+MEMORY_FORMATS: Final = (AUTO, "contiguous", "channels_last")
 SPEED_ONLY: Final = ("workers", "device", "threads", "recompute")  # settings that leave the weights as they are
 
 
@@ -30,6 +32,7 @@ class RunSettings:
         augmentation: how crops vary.
         seed: of everything random.
         precision: one of `PRECISIONS`.
+        memory_format: one of `MEMORY_FORMATS`.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         workers: processes that prepare crops.
         threads: of PyTorch on the CPU; 0: its own choice.
@@ -45,7 +48,8 @@ class RunSettings:
     recompute: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 0
-    precision: str = "auto"
+    precision: str = AUTO
+    memory_format: str = AUTO
     device: str = "auto"
     workers: int = 2
     threads: int = 0
@@ -55,6 +59,7 @@ class RunSettings:
         if self.epochs < 1 or self.batch < 1:
             raise UsageError("epochs and batch must be 1 or more")
         require_choice("precision", self.precision, PRECISIONS)
+        require_choice("memory_format", self.memory_format, MEMORY_FORMATS)
 
 
 def require_side(name: str, side_px: int) -> None:

@@ -24,6 +24,7 @@ def config(vit_weights: Path) -> DistillConfig:
         student_rate=(1e-3, 1e-4),
         discriminator_rate=(1e-3, 1e-4),
         precision="fp32",
+        memory_format="contiguous",
         device="cpu",
         workers=0,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from kda_edge.errors import CheckpointError, TrainingError, UsageError
-from kda_edge.networks.checkpoint import read_content
+from kda_edge.networks.checkpoint import read_content, write_content
 from kda_edge.networks.student import Student
 from kda_edge.train.data.augmentation import Augmentation
 from kda_edge.train.data.data_file import DataSet
@@ -20,11 +21,13 @@ from kda_edge.train.distillation.distill import distill
 from kda_edge.train.loops.backbone_files import load_backbone, read_backbone
 
 
-@pytest.mark.parametrize("method", ["kd", "kda"])
+@pytest.mark.parametrize(
+    ("method", "memory_format"), [("kd", "contiguous"), ("kda", "contiguous"), ("kda", "channels_last")]
+)
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
-    config: DistillConfig, images: DataSet, tmp_path: Path, method: str
+    config: DistillConfig, images: DataSet, tmp_path: Path, method: str, memory_format: str
 ) -> None:
-    config = dataclasses.replace(config, method=method)
+    config = dataclasses.replace(config, method=method, memory_format=memory_format)
     whole = distill(config, images, tmp_path / "whole")
 
     class Killed(Exception):
@@ -40,6 +43,28 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     again = distill(config, images, tmp_path / "cut", resume=True)
     first, second = read_backbone(whole).state, read_backbone(again).state
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_resumed_run_takes_the_recorded_choice_and_makes_no_trial(
+    config: DistillConfig, images: DataSet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the trial chose, the record is what counts: it is set to the other choice here."""
+    caplog.set_level(logging.INFO)
+    config = dataclasses.replace(config, method="kd", memory_format="auto", epochs=1)
+    distill(config, images, tmp_path)
+    assert sum(message.startswith("computing in ") for message in caplog.messages) == 1
+    content = dict(read_content(tmp_path / "last.pt"))
+    chosen = content["run"]["compute"]
+    assert read_backbone(tmp_path / "distilled.pt").compute == f"{chosen['memory_format']} fp32"
+    (other,) = {"contiguous", "channels_last"} - {chosen["memory_format"]}
+    content["run"]["compute"] = {**chosen, "memory_format": other}
+    content["run"]["settings"]["epochs"] = 2
+    write_content(tmp_path / "last.pt", content)
+    caplog.clear()
+    distill(dataclasses.replace(config, epochs=2), images, tmp_path, resume=True)
+    assert not any(message.startswith("computing in ") for message in caplog.messages)
+    assert read_content(tmp_path / "last.pt")["run"]["compute"]["memory_format"] == other
+    assert read_backbone(tmp_path / "distilled.pt").compute == f"{other} fp32"
 
 
 def test_another_setting_is_not_resumed(config: DistillConfig, images: DataSet, tmp_path: Path) -> None:
@@ -72,6 +97,19 @@ def test_the_cache_changes_nothing_beyond_half_precision(
         torch.testing.assert_close(cached[key], value, rtol=0.05, atol=5e-3, msg=key)
     with pytest.raises(UsageError, match="--views"):
         distill(dataclasses.replace(config, views=0), images, tmp_path / "x", cache=tmp_path / "cache")
+
+
+def test_a_cache_that_is_there_decides_the_precision(
+    config: DistillConfig, images: DataSet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its features were computed in one, and a run in the other would be refused."""
+    caplog.set_level(logging.INFO)
+    config = dataclasses.replace(config, method="kd", views=1, epochs=1)
+    distill(config, images, tmp_path / "first", cache=tmp_path / "cache")
+    free = dataclasses.replace(config, precision="auto")
+    distill(free, images, tmp_path / "second", cache=tmp_path / "cache")
+    assert read_content(tmp_path / "second" / "last.pt")["run"]["compute"]["precision"] == "fp32"
+    assert not any(message.startswith("computing in ") for message in caplog.messages)
 
 
 def test_crops_of_a_run_are_those_of_its_views(config: DistillConfig, images: DataSet, tmp_path: Path) -> None:
