@@ -7,17 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from worlds import scar, write_image
+from worlds import scar, write_data_file, write_image
 
 from kda_edge.errors import DataError
 from kda_edge.manifest import InputContract
 from kda_edge.train.data.crops import read_labelled
 from kda_edge.train.data.data_file import DataRequest, load_data
-
-
-def _toml(path: Path, text: str) -> Path:
-    path.write_text(text)
-    return path
 
 
 def test_a_folder_is_split_eight_to_one_to_one_and_every_image_once(folders: Path) -> None:
@@ -60,7 +55,7 @@ def test_the_cas_layout_splits_at_random_or_by_region(tmp_path: Path) -> None:
     data = load_data(DataRequest(tmp_path / "CAS", seed=0))
     assert {split: len(found) for split, found in data.samples.items()} == {"train": 24, "val": 3, "test": 3}
     assert set(data.groups("train")) == {"CAS/Haiti", "CAS/Luding", "CAS/Palu"}
-    described = _toml(
+    described = write_data_file(
         tmp_path / "cas.toml",
         '[[source]]\nname = "CAS"\nroot = "CAS"\nlayout = "cas"\nmask_landslide = []\n'
         'train = ["Haiti"]\nval = ["Palu"]\ntest = ["Luding"]\n',
@@ -77,7 +72,7 @@ def test_the_cas_layout_splits_at_random_or_by_region(tmp_path: Path) -> None:
 def test_an_index_splits_by_group(folders: Path, tmp_path: Path) -> None:
     rows = "\n".join(f"s{i:02},{'north' if i % 2 else 'south'}" for i in range(20))
     (folders / "index.csv").write_text(f"stem,county\n{rows}\n")
-    described = _toml(
+    described = write_data_file(
         tmp_path / "d.toml",
         '[[source]]\nname = "s"\nroot = "scars"\nindex = "index.csv"\ngroup = "county"\n'
         'train = ["north"]\ntest = ["south"]\n',
@@ -93,7 +88,7 @@ def test_an_index_splits_by_group(folders: Path, tmp_path: Path) -> None:
 
 
 def test_a_scene_is_divided_by_windows_and_not_judged_where_it_is_not_valid(scene: Path, tmp_path: Path) -> None:
-    described = _toml(
+    described = write_data_file(
         tmp_path / "d.toml",
         '[[source]]\nname = "o"\nroot = "ortho"\nlayout = "scenes"\nvalid = "valid"\nmask_landslide = [1]\n'
         "windows = { train = [0, 0, 192, 90], test = [0, 100, 192, 160] }\n",
@@ -220,7 +215,7 @@ def test_a_data_file_that_does_not_fit_is_refused_with_the_reason(
     folders: Path, tmp_path: Path, text: str, reason: str
 ) -> None:
     with pytest.raises(DataError, match=reason):
-        load_data(DataRequest(_toml(tmp_path / "d.toml", text), seed=0))
+        load_data(DataRequest(write_data_file(tmp_path / "d.toml", text), seed=0))
 
 
 def test_a_folder_of_no_known_layout_and_a_missing_path_are_refused(tmp_path: Path) -> None:

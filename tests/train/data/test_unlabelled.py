@@ -1,4 +1,4 @@
-"""Imagery without labels: all of it is found, none that is held out is seen, and none of it is judged."""
+"""Imagery without labels: all of it is found, and none that is held out is seen."""
 
 from __future__ import annotations
 
@@ -8,24 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from worlds import scar, write_image
+from worlds import scar, write_data_file, write_image
 
 from kda_edge.errors import DataError
 from kda_edge.manifest import InputContract
-from kda_edge.train.data import crops as crops_module
-from kda_edge.train.data.augmentation import Augmentation
 from kda_edge.train.data.band_statistics import band_statistics
-from kda_edge.train.data.crops import CACHED_IMAGE_PX, Crops, draws, read_labelled
+from kda_edge.train.data.crops import CACHED_IMAGE_PX, draws
 from kda_edge.train.data.data_file import DataRequest, load_data
 from kda_edge.train.data.unlabelled import load_images
-
-STILL = Augmentation(rotate=False, flip=False, scale=(1, 1), colour=0)
-
-
-def _toml(path: Path, text: str) -> Path:
-    path.write_text(text)
-    return path
 
 
 def _image(path: Path, seed: int = 0, height_px: int = 40, width_px: int = 48, **profile: Any) -> Path:
@@ -98,7 +88,7 @@ def test_of_labelled_folders_only_the_train_split_is_seen(folders: Path) -> None
 def test_of_a_data_file_only_the_train_groups_and_windows_are_seen(folders: Path, scene: Path, tmp_path: Path) -> None:
     rows = "\n".join(f"s{i:02},{'north' if i % 2 else 'south'}" for i in range(20))
     (folders / "index.csv").write_text(f"stem,county\n{rows}\n")
-    described = _toml(
+    described = write_data_file(
         tmp_path / "d.toml",
         '[[source]]\nname = "s"\nroot = "scars"\nindex = "index.csv"\ngroup = "county"\n'
         'train = ["north"]\ntest = ["south"]\n'
@@ -114,8 +104,8 @@ def test_of_a_data_file_only_the_train_groups_and_windows_are_seen(folders: Path
 
 def test_phase_two_takes_nothing_from_a_source_without_masks(folders: Path, pile: Path, tmp_path: Path) -> None:
     labelled = '[[source]]\nname = "s"\nroot = "scars"\n'
-    alone = load_data(DataRequest(_toml(tmp_path / "alone.toml", labelled), seed=0))
-    mixed = _toml(
+    alone = load_data(DataRequest(write_data_file(tmp_path / "alone.toml", labelled), seed=0))
+    mixed = write_data_file(
         tmp_path / "mixed.toml",
         f'{labelled}[[source]]\nname = "p"\nroot = "pile"\nimages = ""\nmasks = ""\ndraws = 3\n'
         '[[source]]\nname = "one"\nroot = "pile"\nimages = "south/c.tif"\nmasks = ""\nlayout = "scenes"\n',
@@ -134,7 +124,7 @@ def test_an_image_that_another_source_holds_out_is_refused(folders: Path, tmp_pa
         '[[source]]\nname = "s"\nroot = "scars"\ntrain = ["s00", "s02"]\ntest = ["s01"]\n'
         '[[source]]\nname = "p"\nroot = "more"\nimages = ""\nmasks = ""\n'
     )
-    described = _toml(tmp_path / "d.toml", text)
+    described = write_data_file(tmp_path / "d.toml", text)
     more = tmp_path / "more"
     more.mkdir()
     (more / "x.png").symlink_to(folders / "images" / "s02.png")
@@ -211,7 +201,7 @@ def test_sixteen_bit_imagery_is_declared_and_can_be_measured_without_masks(tmp_p
 def test_a_source_without_masks_is_all_for_train(pile: Path, tmp_path: Path, key: str) -> None:
     text = f'[[source]]\nname = "p"\nroot = "pile"\nimages = ""\nmasks = ""\n{key}\n'
     with pytest.raises(DataError, match="source p: without masks all images are for train"):
-        load_images(DataRequest(_toml(tmp_path / "d.toml", text), seed=0))
+        load_images(DataRequest(write_data_file(tmp_path / "d.toml", text), seed=0))
 
 
 def test_where_there_are_no_images_the_place_is_named(tmp_path: Path, folders: Path) -> None:
@@ -225,7 +215,7 @@ def test_where_there_are_no_images_the_place_is_named(tmp_path: Path, folders: P
         ('[[source]]\nname = "s"\nroot = "scars"\ntest = ["s01"]\n', "no images in its train split"),
     ):
         with pytest.raises(DataError, match=reason):
-            load_images(DataRequest(_toml(tmp_path / "d.toml", text), seed=0))
+            load_images(DataRequest(write_data_file(tmp_path / "d.toml", text), seed=0))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
@@ -236,61 +226,3 @@ def test_a_folder_that_cannot_be_read_is_named_and_not_skipped(pile: Path) -> No
             load_images(DataRequest(pile, seed=0))
     finally:
         (pile / "south").chmod(0o755)
-
-
-def test_crops_without_a_mask_are_the_same_pixels_and_never_judged(folders: Path) -> None:
-    labelled, images = load_data(DataRequest(folders, seed=0)), load_images(DataRequest(folders, seed=0))
-    augmentation = Augmentation()
-    with_masks = Crops(labelled.samples["train"], labelled.input, augmentation, crop_px=64, seed=0)
-    without = Crops(images.samples["train"], images.input, augmentation, crop_px=64, seed=0)
-    assert len(without) == len(with_masks)
-    for item in range(len(without)):
-        pixels, labels = without[item]
-        assert torch.equal(pixels, with_masks[item][0])
-        assert labels.dtype == torch.uint8
-        assert (labels == 255).all()
-
-
-def test_crops_of_a_scene_lie_all_over_its_data_and_not_beyond(tmp_path: Path) -> None:
-    """Pixel values tell where a crop comes from: half of the scene holds data, row and column in red and green."""
-    rows, cols = np.mgrid[:160, :192].astype(np.uint8)
-    image = np.dstack([rows + 1, cols + 1, np.full_like(rows, 200)])
-    image[:, :96] = 0
-    path = write_image(tmp_path / "d" / "a.tif", image, nodata=0)
-    described = _toml(
-        tmp_path / "d.toml",
-        '[input]\nmean = [0, 0, 0]\nstd = [1, 1, 1]\n[[source]]\nname = "d"\nroot = "d"\nimages = "a.tif"\nmasks = ""\n'
-        'layout = "scenes"\ndraws = 60\n',
-    )
-    data = load_images(DataRequest(described, seed=0))
-    (sample,) = data.samples["train"]
-    landslide, valid = crops_module._interesting_cells(sample)
-    assert len(landslide) == 0
-    assert {tuple(cell) for cell in valid.tolist()} == {(row, col) for row in range(10) for col in range(6, 12)}
-    crops = Crops(data.samples["train"], data.input, STILL, crop_px=32, seed=0)
-    centres = np.array([crops[item][0][:2, 16, 16].numpy() for item in range(len(crops))]) - 1
-    assert centres[:, 1].min() >= 95
-    assert np.ptp(centres[:, 0]) > 100
-    assert np.ptp(centres[:, 1]) > 60
-    _, valid_pixels, labels = read_labelled(sample, data.input, (80, 0, 112, 32))
-    assert path.is_file()
-    assert (valid_pixels == (np.arange(80, 112) >= 96)).all()
-    assert (labels == 255).all()
-
-
-@pytest.mark.parametrize("layout", ["folders", "scenes"])
-@pytest.mark.parametrize("pixel_type", ["uint8", "float32"])
-def test_a_crop_without_any_data_is_finite_and_constant(tmp_path: Path, layout: str, pixel_type: str) -> None:
-    """Tiles cut from an orthophoto's edge are often empty. One colour teaches nothing, and spoils nothing."""
-    nodata = 0 if pixel_type == "uint8" else np.nan
-    write_image(tmp_path / "d" / "a.tif", np.full((70, 70, 3), nodata, pixel_type), nodata=nodata)
-    described = _toml(
-        tmp_path / "d.toml",
-        f'[input]\npixel_type = "{pixel_type}"\nmean = [1, 1, 1]\n'
-        f'[[source]]\nname = "d"\nroot = "d"\nimages = "a.tif"\nmasks = ""\nlayout = "{layout}"\n',
-    )
-    data = load_images(DataRequest(described, seed=0))
-    pixels, labels = Crops(data.samples["train"], data.input, Augmentation(), crop_px=64, seed=0)[0]
-    assert torch.isfinite(pixels).all()
-    assert (pixels == pixels[:, :1, :1]).all()
-    assert (labels == 255).all()
