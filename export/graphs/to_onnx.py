@@ -18,10 +18,7 @@ What the graph is, and why:
 from __future__ import annotations
 
 import ast
-import contextlib
 import copy
-import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -34,6 +31,7 @@ import kda_edge
 from kda_edge.errors import ExportError, UnsupportedSize, one_line
 from kda_edge.manifest import INPUT_NAME, OUTPUT_NAME, STRIDE_PX, InputContract
 from kda_edge.networks.network import Network
+from kda_edge.quiet_logger import quiet
 
 from ..lint.rules import OPSET
 from .gelu import with_known_gelu
@@ -111,7 +109,7 @@ def _traced(module: RawPixelStudent, tile_px: int) -> onnx.ModelProto:
     # A batch of 2: the tracer takes 0 and 1 for constants.
     example = torch.zeros(2, 3, tile_px, tile_px)
     try:
-        with _quiet():
+        with quiet("torch.onnx"):  # of what it does without, such as the operators of torchvision, not installed
             program = torch.onnx.export(
                 module,
                 (example,),
@@ -140,18 +138,6 @@ def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
             f"onnxsim {onnxsim.__version__} fails on the graph: {one_line(error)}; try another version"
         ) from error
     return cast("onnx.ModelProto", folded)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter from logging what it does without, such as the operators of torchvision, not installed."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _name_nodes_after_modules(graph: onnx.GraphProto) -> None:

@@ -43,6 +43,7 @@ class Checkpoint:
         training: how it came to be.
         tile_px: side of the crops that it was trained on.
         declared: whether the file itself says all this; False for a bare published state dict.
+        compute: memory format and precision that it was trained in, such as `channels_last fp32`; empty: not recorded.
     """
 
     student: Network
@@ -51,6 +52,7 @@ class Checkpoint:
     training: TrainingRecord
     tile_px: int
     declared: bool = True
+    compute: str = ""
 
 
 def load_student(path: str | Path) -> Network:
@@ -121,7 +123,7 @@ def checkpoint_from_content(content: Mapping[str, Any], name: str) -> Checkpoint
     if not isinstance(variant, str):
         raise CheckpointError(f"{name} does not say which network it holds; {REMEDY}")
     student = network_from_state(variant, _tensors(content.get("state_dict"), name), name)
-    return Checkpoint(student, input_contract, threshold, training, tile_px)
+    return Checkpoint(student, input_contract, threshold, training, tile_px, compute=str(content.get("compute", "")))
 
 
 def content_from_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -130,11 +132,15 @@ def content_from_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "variant": checkpoint.student.variant,
-        "state_dict": {key: value.detach().cpu().clone() for key, value in checkpoint.student.state_dict().items()},
+        "state_dict": {
+            key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for key, value in checkpoint.student.state_dict().items()
+        },
         "input": dataclasses.asdict(checkpoint.input),
         "threshold": float(checkpoint.threshold),
         "training": dataclasses.asdict(checkpoint.training),
         "tile_px": int(checkpoint.tile_px),
+        "compute": checkpoint.compute,
     }
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +13,8 @@ from torch import Tensor
 
 from kda_edge.errors import MissingDependency, TrainingError, UsageError, one_line
 from kda_edge.networks.network import Network
-from kda_edge.networks.weights_file import read_weights
+from kda_edge.networks.weights_file import HUB, read_weights
+from kda_edge.quiet_logger import quiet
 
 IMAGENET: Final = "imagenet"
 MSCAN_URL: Final = "https://download.openmmlab.com/mmsegmentation/v0.5/pretrain/segnext/mscan_b_20230227-3ab7d230.pth"
@@ -66,7 +65,7 @@ def load_encoder_weights(peer: Network, source: str | Path, *, imagenet: ImageNe
 
 def _fetched(peer: Network, known: ImageNetWeights) -> Mapping[str, Tensor]:
     try:
-        with _quiet_hub():
+        with quiet(HUB):  # it logs each of its tries; what came of them is said once, by us
             return known.fetch()
     except MissingDependency:
         raise
@@ -76,18 +75,6 @@ def _fetched(peer: Network, known: ImageNetWeights) -> Mapping[str, Tensor]:
             f"the ImageNet weights for {peer.variant} can't be fetched ({one_line(error)}); download {known.file()} on "
             "another machine and give the file with --encoder-weights"
         ) from error
-
-
-@contextlib.contextmanager
-def _quiet_hub() -> Iterator[None]:
-    """Keep the hub's client from logging each of its tries; what came of them is said once, by us."""
-    logger = logging.getLogger("huggingface_hub")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _encoder_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

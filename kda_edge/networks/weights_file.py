@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from kda_edge.errors import MissingDependency, TrainingError
+from kda_edge.quiet_logger import quiet
 
 WRAPPERS = ("state_dict", "model")
+HUB: Final = "huggingface_hub"  # the logger of the hub's client
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -55,16 +57,14 @@ def reachable_hub() -> Iterator[None]:
     """
     from huggingface_hub import constants
 
-    before, logger = constants.HF_HUB_OFFLINE, logging.getLogger("huggingface_hub")
-    level = logger.level
+    before = constants.HF_HUB_OFFLINE
     host = urlsplit(constants.ENDPOINT).hostname
     constants.HF_HUB_OFFLINE = before or not (getproxies() or (host and _has_address(host)))
-    logger.setLevel(logging.ERROR)
     try:
-        yield
+        with quiet(HUB):
+            yield
     finally:
         constants.HF_HUB_OFFLINE = before
-        logger.setLevel(level)
 
 
 def _safetensors(path: Path) -> object:

@@ -17,6 +17,7 @@ MAY_USE: dict[str, dict[str, set[str]]] = {
         "machine": {"__init__"},
         "whole_files": set(),
         "commands": {"errors"},
+        "quiet_logger": set(),
         "opening_process": {"errors"},
         "standard_streams": {"commands"},
         "addresses": {"errors"},
@@ -27,7 +28,7 @@ MAY_USE: dict[str, dict[str, set[str]]] = {
         "tiling": {"errors", "manifest"},
         "rasters": {"addresses", "errors", "opening_process"},
         "decoders": set(),
-        "networks": {"__init__", "decoders", "manifest", "errors", "whole_files"},
+        "networks": {"__init__", "decoders", "manifest", "errors", "quiet_logger", "whole_files"},
     },
     "runtime": {
         "results": set(),

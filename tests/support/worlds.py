@@ -41,3 +41,9 @@ def write_image(path: Path, pixels: np.ndarray, **profile: Any) -> Path:
         ) as dataset:
             dataset.write(layers)
     return path
+
+
+def write_data_file(path: Path, text: str) -> Path:
+    """Write a TOML file that describes training data; return its path."""
+    path.write_text(text, encoding="utf-8")
+    return path

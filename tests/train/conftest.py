@@ -1,4 +1,4 @@
-"""Data sets of the small worlds."""
+"""Data sets of the small worlds, and a teacher for them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import torch
 from worlds import scar, write_image
 
 
@@ -37,3 +38,14 @@ def scene(tmp_path: Path) -> Path:
     write_image(root / "masks" / "a.tif", mask)
     write_image(root / "valid" / "a.tif", valid)
     return root
+
+
+@pytest.fixture(scope="session")
+def vit_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """State dict of timm's `test_vit`, a small ViT, made on the spot."""
+    import timm
+
+    torch.manual_seed(7)
+    path = tmp_path_factory.mktemp("weights") / "test_vit.pt"
+    torch.save(timm.create_model("test_vit", pretrained=False).state_dict(), path)
+    return path

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 from kda_edge.errors import UsageError
 from kda_edge.networks.checkpoint import read_checkpoint, weights_digest
@@ -36,14 +35,11 @@ recompute = true
 
 
 @pytest.fixture
-def command(folders: Path, tmp_path: Path) -> list[str]:
-    import timm
-
-    torch.manual_seed(7)
-    torch.save(timm.create_model("test_vit", pretrained=False).state_dict(), tmp_path / "test_vit.pt")
+def command(folders: Path, vit_weights: Path, tmp_path: Path) -> list[str]:
     (tmp_path / "fit.toml").write_text(CONFIG)
     options = ["fit", "--data", str(folders), "--config", str(tmp_path / "fit.toml"), "--device", "cpu"]
-    options += ["--teacher-weights", str(tmp_path / "test_vit.pt"), "--precision", "fp32", "--workers", "0"]
+    options += ["--teacher-weights", str(vit_weights), "--precision", "fp32", "--workers", "0"]
+    options += ["--memory-format", "contiguous"]
     return options
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..distillation.config import ALIGNMENTS, BALANCES, DINOV2_B, DINOV2_L, DOORS, METHODS, DistillConfig
-from .options import add_data, add_machine, input_contract
+from .options import add_data, add_machine, data_request, settings_from
 
 
 def add_commands(commands: Any) -> None:
@@ -41,6 +41,7 @@ def add_commands(commands: Any) -> None:
     add("--weights", type=float, nargs=2, default=(0.6, 0.4), metavar=("KL", "MSE"), help="of the two losses")
     add(
         "--loss-weights",
+        dest="balance",
         choices=BALANCES,
         default="fixed",
         help="adaptive: --weights of the gradients",
@@ -66,44 +67,13 @@ def add_commands(commands: Any) -> None:
 
 def run(options: argparse.Namespace, command: str) -> None:
     """Distil as the options say."""
-    from ..data.augmentation import Augmentation
     from ..data.unlabelled import load_images
     from ..distillation.distill import distill
     from .progress_bar import ProgressBar
 
     del command
-    config = DistillConfig(
-        variant=options.variant,
-        teacher=options.teacher,
-        teacher_weights=options.teacher_weights,
-        teacher_px=options.teacher_px,
-        method=options.method,
-        discriminator=options.discriminator,
-        discriminator_weights=options.discriminator_weights,
-        doors=options.doors,
-        pseudo_px=options.pseudo_px,
-        weights=tuple(options.weights),
-        balance=options.loss_weights,
-        align=options.align,
-        temperature=options.temperature,
-        epochs=options.epochs,
-        batch=options.batch,
-        crop_px=options.crop_px,
-        student_rate=tuple(options.student_rate),
-        discriminator_rate=tuple(options.discriminator_rate),
-        warmup_epochs=options.warmup_epochs,
-        weight_decay=options.weight_decay,
-        clip_norm=options.clip_norm,
-        views=options.views,
-        recompute=options.recompute,
-        augmentation=Augmentation(scale=tuple(options.scale), colour=options.colour),
-        seed=options.seed,
-        precision=options.precision,
-        device=options.device,
-        workers=options.workers,
-        threads=options.threads,
-    )
-    data = load_images(options.data, seed=options.seed, root=options.data_root, input_contract=input_contract(options))
+    config = settings_from(DistillConfig, options)
+    data = load_images(data_request(options))
     logging.info("%d images", len(data.samples["train"]))
     with ProgressBar() as progress:
         path = distill(config, data, options.out, resume=options.resume, cache=options.cache, progress=progress)

@@ -9,7 +9,7 @@ from typing import Any
 
 from kda_edge.errors import UsageError
 
-from .options import add_data, load_labelled
+from .options import add_data, data_request
 
 
 def add_commands(commands: Any) -> None:
@@ -40,13 +40,14 @@ def _evaluate(options: argparse.Namespace, command: str) -> None:
     from kda_edge.networks.checkpoint import read_checkpoint, weights_digest
     from kda_edge.tiling.tile_grid import default_overlap_px
 
+    from ..data.data_file import load_data
     from ..loops.devices import resolve_device
     from ..loops.metric_reports import record_metrics, table, write_json
     from ..segmentation.evaluate import evaluate
     from .progress_bar import ProgressBar
 
     checkpoint = read_checkpoint(options.ckpt)
-    data = load_labelled(options)
+    data = load_data(data_request(options))
     samples = data.samples[options.split]
     if not samples:
         raise UsageError(f"no samples are in the {options.split} split of {options.data}")
@@ -95,8 +96,9 @@ def _evaluate(options: argparse.Namespace, command: str) -> None:
 
 def _statistics(options: argparse.Namespace, command: str) -> None:
     from ..data.band_statistics import band_statistics
+    from ..data.data_file import load_data
 
-    data = load_labelled(options, statistics=True)
+    data = load_data(data_request(options, need_statistics=False))
     mean, std = band_statistics(data.samples["train"], data.input)
     print("[input]")
     print(f"mean = {json.dumps([round(value, 4) for value in mean])}")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 from pathlib import Path
 from typing import Any, Final
 
-from .options import add_data, input_contract, load_labelled
+from .options import add_data, data_request
 
 # Options that are worth a word on the command line; everything else is said in --config.
 DISTILL_OPTIONS: Final = ("teacher", "teacher_weights", "method", "discriminator", "discriminator_weights")
-SHARED_OPTIONS: Final = ("variant", "precision", "device", "workers", "threads")
+SHARED_OPTIONS: Final = ("variant", "precision", "memory_format", "device", "workers", "threads")
 
 
 def add_commands(commands: Any) -> None:
@@ -32,7 +33,7 @@ def add_commands(commands: Any) -> None:
     add("--variant", help="size of the student; default: base")
     for name in DISTILL_OPTIONS:
         add(f"--{name.replace('_', '-')}", help="as in kda-train distill")
-    for name in ("precision", "device"):
+    for name in ("precision", "memory-format", "device"):
         add(f"--{name}", help="as in kda-train segment")
     for name in ("workers", "threads"):
         add(f"--{name}", type=int, help="as in kda-train segment")
@@ -41,6 +42,7 @@ def add_commands(commands: Any) -> None:
 
 def run(options: argparse.Namespace, command: str) -> None:
     """Run both phases as the options say."""
+    from ..data.data_file import load_data
     from ..data.unlabelled import load_images
     from ..fit import fit, read_fit_config
     from .progress_bar import ProgressBar
@@ -49,11 +51,9 @@ def run(options: argparse.Namespace, command: str) -> None:
     shared["seed"] = options.seed
     own = {name: getattr(options, name) for name in DISTILL_OPTIONS if getattr(options, name) is not None}
     config = read_fit_config(options.config, {"distill": {**shared, **own}, "segment": shared})
-    data = load_labelled(options)
-    root = options.data_root if options.images is None else None
-    images = load_images(
-        options.images or options.data, seed=options.seed, root=root, input_contract=input_contract(options)
-    )
+    request = data_request(options)
+    data = load_data(request)
+    images = load_images(dataclasses.replace(request, path=options.images, root=None) if options.images else request)
     logging.info("%d images for phase 1", len(images.samples["train"]))
     logging.info("%s for phase 2", {split: len(samples) for split, samples in data.samples.items()})
     with ProgressBar() as progress:

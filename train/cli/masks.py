@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kda_edge.errors import UsageError
 
-from .options import add_data, load_labelled
+from .options import add_data, data_request
 
 if TYPE_CHECKING:
     from ..data.data_file import DataSet
@@ -71,6 +71,7 @@ def require_distinct(names: list[str]) -> None:
 def _masks(options: argparse.Namespace, command: str) -> None:
     from kda_edge.networks.checkpoint import read_checkpoint, weights_digest
 
+    from ..data.data_file import load_data
     from ..figures.landslide_window import sample_name
     from ..figures.mask_sheet import distinct_names, judge, mask_sheet, model_from_checkpoint, sample_row
     from ..figures.panel_sheet import write_png
@@ -87,7 +88,7 @@ def _masks(options: argparse.Namespace, command: str) -> None:
     require_distinct(names)
     device = resolve_device(options.device)
     checkpoints = [read_checkpoint(path) for path in options.ckpt]
-    data = load_labelled(options)
+    data = load_data(data_request(options))
     models = [
         model_from_checkpoint(name, file, checkpoint, data.input)
         for name, file, checkpoint in zip(names, options.ckpt, checkpoints, strict=True)

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kda_edge.errors import UsageError
 from kda_edge.manifest import PIXEL_TYPES, InputContract
+
+from ..loops.settings import AUTO, MEMORY_FORMATS, PRECISIONS, RunSettings
+
+if TYPE_CHECKING:
+    from ..data.data_file import DataRequest
+
+_T = TypeVar("_T", bound=RunSettings)
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
@@ -26,11 +34,31 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what computes."""
     add = parser.add_argument
-    add("--precision", choices=("auto", "fp32", "bf16"), default="auto")
+    add("--precision", choices=PRECISIONS, default=AUTO, help="auto: the fastest, by a trial of some seconds")
+    add("--memory-format", choices=MEMORY_FORMATS, default=AUTO, help="auto: the fastest, by the same trial")
     add("--device", default="auto")
     add("--workers", type=int, default=2, help="processes that prepare crops")
     add("--threads", type=int, default=0, help="CPU threads of the network; 0: PyTorch's choice")
     add("--recompute", action="store_true", help="gradient checkpointing: less memory, more time, the same weights")
+
+
+def settings_from(kind: type[_T], options: argparse.Namespace, **made: Any) -> _T:
+    """Return the settings of a phase that its options say, each field from the option of its name.
+
+    Args:
+        kind: of the settings.
+        options: of the command.
+        made: fields that are no option's value as it stands; `augmentation` is made here.
+
+    Raises:
+        UsageError: settings that can't be right.
+    """
+    from ..data.augmentation import Augmentation
+
+    made["augmentation"] = Augmentation(scale=tuple(options.scale), colour=options.colour)
+    said = {field.name: getattr(options, field.name) for field in fields(kind) if field.name not in made}
+    lists: dict[str, Any] = {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
+    return kind(**{**said, **lists, **made})
 
 
 def input_contract(options: argparse.Namespace) -> InputContract | None:
@@ -51,14 +79,12 @@ def input_contract(options: argparse.Namespace) -> InputContract | None:
     return InputContract(**given) if given else None
 
 
-def load_labelled(options: argparse.Namespace, *, statistics: bool = False) -> Any:
-    """Return the data set of the options, checked; see `load_data`."""
-    from ..data.data_file import load_data
+def data_request(options: argparse.Namespace, *, need_statistics: bool = True) -> DataRequest:
+    """Return the request for imagery that the options of `add_data` make.
 
-    return load_data(
-        options.data,
-        seed=options.seed,
-        root=options.data_root,
-        input_contract=input_contract(options),
-        need_statistics=not statistics,
-    )
+    Raises:
+        UsageError: a data type without its range.
+    """
+    from ..data.data_file import DataRequest
+
+    return DataRequest(options.data, options.seed, options.data_root, input_contract(options), need_statistics)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from .options import add_data, add_machine, load_labelled
+from .options import add_data, add_machine, data_request, settings_from
+
+if TYPE_CHECKING:
+    from ..segmentation.config import SegmentConfig
 
 FRESH_BACKBONE_RATE: Final = 1e-4  # below, a note is printed; the bundled student's is 8e-4
 
@@ -49,9 +52,7 @@ def add_commands(commands: Any) -> None:
 
 def run(options: argparse.Namespace, command: str) -> None:
     """Train as the options say."""
-    from ..data.augmentation import Augmentation
-    from ..segmentation.config import SegmentConfig
-    from ..segmentation.losses import LossWeights
+    from ..data.data_file import load_data
     from ..segmentation.segment import segment
     from .progress_bar import ProgressBar
 
@@ -62,37 +63,31 @@ def run(options: argparse.Namespace, command: str) -> None:
             "consider --backbone-rate 5e-4 5e-6 --clip-norm 1, or start from --backbone or --init",
             options.backbone_rate[0],
         )
-    config = SegmentConfig(
-        variant=options.variant or _variant(options),
-        init=options.init,
-        backbone=options.backbone,
-        encoder_weights=options.encoder_weights,
-        epochs=options.epochs,
-        batch=options.batch,
-        crop_px=options.crop_px,
-        finish_px=options.crop_px if options.finish_px is None else options.finish_px,
-        finish_epochs=options.finish_epochs,
-        backbone_rate=tuple(options.backbone_rate),
-        decoder_rate=tuple(options.decoder_rate),
-        warmup_epochs=options.warmup_epochs,
-        weight_decay=options.weight_decay,
-        clip_norm=options.clip_norm,
-        average=options.average,
-        loss=LossWeights(*options.loss),
-        evaluate_every=options.evaluate_every,
-        recompute=options.recompute,
-        augmentation=Augmentation(scale=tuple(options.scale), colour=options.colour),
-        seed=options.seed,
-        precision=options.precision,
-        device=options.device,
-        workers=options.workers,
-        threads=options.threads,
-    )
-    data = load_labelled(options)
+    config = config_from(options)
+    data = load_data(data_request(options))
     logging.info("%s", {split: len(samples) for split, samples in data.samples.items()})
     with ProgressBar() as progress:
         best = segment(config, data, options.out, command=command, resume=options.resume, progress=progress)
     print(best)
+
+
+def config_from(options: argparse.Namespace) -> SegmentConfig:
+    """Return the settings that the options say.
+
+    Raises:
+        UsageError: settings that can't be right.
+        CheckpointError: `--init` or `--backbone` can't be read.
+    """
+    from ..segmentation.config import SegmentConfig
+    from ..segmentation.losses import LossWeights
+
+    return settings_from(
+        SegmentConfig,
+        options,
+        variant=options.variant or _variant(options),
+        finish_px=options.crop_px if options.finish_px is None else options.finish_px,
+        loss=LossWeights(*options.loss),
+    )
 
 
 def _variant(options: argparse.Namespace) -> str:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from .crops import Crops
 
@@ -20,7 +20,16 @@ def batches_of(items: Sequence[int], batch: int, *, whole_only: bool = False) ->
 def loaded(
     crops: Crops, batches: Sequence[list[int]], *, workers: int, pinned: bool
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield images (B, 3, S, S) and labels (B, S, S) of each batch, read ahead by worker processes."""
+    """Yield images (B, 3, S, S), in the memory format of the crops, and labels (B, S, S); read ahead by workers."""
     count = min(workers, os.cpu_count() or 1)
-    loader = DataLoader(crops, batch_sampler=list(batches), num_workers=count, pin_memory=pinned)
+    loader = DataLoader(crops, batch_sampler=list(batches), num_workers=count, pin_memory=pinned, collate_fn=stacked)
     yield from loader
+
+
+def stacked(crops: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Stack crops into a batch of the same memory format: what lies as (S, S, 3) is copied once, as (B, S, S, 3)."""
+    if crops[0][0].is_contiguous():
+        images, labels = default_collate(list(crops))
+        return images, labels
+    images, labels = default_collate([(image.permute(1, 2, 0), labels) for image, labels in crops])
+    return images.permute(0, 3, 1, 2), labels

@@ -32,6 +32,8 @@ CACHED_IMAGE_PX: Final = 2_000_000  # larger images are read by window
 class Crops(Dataset[tuple[Tensor, Tensor]]):
     """Normalised crops (3, S, S) float32 and labels (S, S) uint8 (0, 1, 255 = not judged).
 
+    `crop_px`, `epoch` and `channels_last` (the memory format of the crops) may be set between two passes over them.
+
     Args:
         samples: what to cut from.
         contract: how the pixels are declared and normalised.
@@ -50,7 +52,7 @@ class Crops(Dataset[tuple[Tensor, Tensor]]):
         seed: int,
     ) -> None:
         self.samples, self.contract, self.augmentation, self.seed = samples, contract, augmentation, seed
-        self.crop_px, self.epoch = crop_px, 0
+        self.crop_px, self.epoch, self.channels_last = crop_px, 0, False
         self._items = [i for i, sample in enumerate(samples) for _ in range(draws(sample, crop_px))]
         self._cells: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         self._cache: dict[int, tuple[NDArray[Any], NDArray[np.uint8]]] = {}
@@ -84,8 +86,11 @@ class Crops(Dataset[tuple[Tensor, Tensor]]):
         share = np.clip((crop - low) / (high - low), 0, 1).astype(np.float32)
         varied = jitter_colour(share, rng, self.augmentation.colour) * (high - low) + low
         normalised = (varied - np.asarray(self.contract.mean)) / np.asarray(self.contract.std)
-        pixels = np.ascontiguousarray(normalised.transpose(2, 0, 1), dtype=np.float32)
-        return torch.from_numpy(pixels), torch.from_numpy(np.ascontiguousarray(crop_labels))
+        # In memory the pixels are (S, S, 3), as channels_last wants them.
+        pixels = torch.from_numpy(np.ascontiguousarray(normalised, dtype=np.float32)).permute(2, 0, 1)
+        if not self.channels_last:
+            pixels = pixels.contiguous()
+        return pixels, torch.from_numpy(np.ascontiguousarray(crop_labels))
 
     def _centre(self, rng: np.random.Generator, index: int) -> tuple[float, float]:
         sample = self.samples[index]

@@ -52,69 +52,71 @@ class DataSet:
         return sorted({f"{sample.source.name}/{sample.group}" for sample in self.samples[split]})
 
 
-def load_data(
-    path: Path,
-    *,
-    seed: int,
-    root: Path | None = None,
-    input_contract: InputContract | None = None,
-    need_statistics: bool = True,
-) -> DataSet:
+@dataclass(frozen=True)
+class DataRequest:
+    """A request for imagery: where it lies, how it is split at random, and what a folder cannot say of itself.
+
+    Attributes:
+        path: a TOML file, or a folder in a known layout, split 8:1:1 at random; for phase 1 any folder or image.
+        seed: of random splits. Both phases must have the same, or phase 2 is judged on images that phase 1 saw.
+        root: folder that the roots of a TOML file's sources are relative to; None: the file's own folder.
+        input: the pixels of a folder or an image; None: 8-bit RGB, and of a TOML file what it declares itself.
+        need_statistics: whether imagery other than 8-bit must come with its own mean and std.
+    """
+
+    path: Path
+    seed: int
+    root: Path | None = None
+    input: InputContract | None = None
+    need_statistics: bool = True
+
+
+def load_data(request: DataRequest) -> DataSet:
     """Read a data file or folder, pair and split its images, and check every one of them.
 
     Sources without masks give no samples: they are for phase 1 (`kda_edge.train.data.unlabelled`).
 
-    Args:
-        path: a TOML file, or a folder in a known layout, split 8:1:1 at random.
-        seed: of random splits.
-        root: folder that the roots of a TOML file's sources are relative to; None: the file's own folder.
-        input_contract: what the imagery of a folder is; a TOML file declares it itself.
-        need_statistics: whether imagery other than 8-bit must come with its own mean and std.
-
     Raises:
         DataError: whatever does not fit; the file is named.
     """
-    path = path.resolve()
-    contract, sources, base = declared_sources(path, root, input_contract)
-    if need_statistics:
-        require_statistics(contract, path)
+    contract, sources, base = declared_sources(request)
+    require_statistics(contract, request)
     samples: dict[str, list[Sample]] = {split: [] for split in SPLITS}
     for source in sources:
         if not source.masks:
             continue
-        for split, found in split_samples(source, find_samples(source, base / source.root), seed).items():
+        for split, found in split_samples(source, find_samples(source, base / source.root), request.seed).items():
             samples[split].extend(found)
     check_samples([sample for split in SPLITS for sample in samples[split]], contract)
     return DataSet(contract, {split: tuple(found) for split, found in samples.items()})
 
 
-def declared_sources(
-    path: Path, root: Path | None, input_contract: InputContract | None
-) -> tuple[InputContract, tuple[Source, ...], Path]:
+def declared_sources(request: DataRequest) -> tuple[InputContract, tuple[Source, ...], Path]:
     """Return the declared pixels, the sources, and the folder that their roots are relative to.
 
     Raises:
         DataError: neither a data file nor a folder in a known layout, or imagery that is declared twice.
     """
+    path = request.path.resolve()
     if path.is_dir():
         source = source_from_folder(path)
         if source is None:
             raise DataError(
                 f"{path} has neither images/ and masks/ nor regions with img/ and mask/; describe it in a TOML file"
             )
-        return input_contract or InputContract(), (source,), path.parent
-    if input_contract is not None:
+        return request.input or InputContract(), (source,), path.parent
+    if request.input is not None:
         raise DataError(f"{path} declares its imagery itself under [input]; leave --pixel-type and --value-range out")
     contract, sources = _parse(path)
-    return contract, sources, root or path.parent
+    return contract, sources, request.root or path.parent
 
 
-def require_statistics(contract: InputContract, path: Path) -> None:
-    """Raise `DataError` where imagery other than 8-bit comes without its own mean and std."""
-    if contract.pixel_type != "uint8" and contract.mean == InputContract().mean:
+def require_statistics(contract: InputContract, request: DataRequest) -> None:
+    """Raise `DataError` where imagery other than 8-bit comes without its own mean and std, and they are needed."""
+    if request.need_statistics and contract.pixel_type != "uint8" and contract.mean == InputContract().mean:
         raise DataError(
             f"imagery of type {contract.pixel_type} needs its own mean and std; "
-            f"measure them with: kda-train statistics --data {path}"
+            f"measure them with: kda-train statistics --data {request.path.resolve()}"
         )
 
 

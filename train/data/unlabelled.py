@@ -14,29 +14,18 @@ from kda_edge.errors import DataError
 from kda_edge.manifest import InputContract
 
 from .crops import CACHED_IMAGE_PX
-from .data_file import DataSet, check_samples, declared_sources, require_statistics, source_from_folder
+from .data_file import DataRequest, DataSet, check_samples, declared_sources, require_statistics, source_from_folder
 from .image_files import read_facts
 from .pairing import ENDINGS, find_samples, split_samples
 from .sources import Sample, Source
 
 
-def load_images(
-    path: Path,
-    *,
-    seed: int,
-    root: Path | None = None,
-    input_contract: InputContract | None = None,
-    need_statistics: bool = True,
-) -> DataSet:
+def load_images(request: DataRequest) -> DataSet:
     """Find the images that phase 1 may see, and check the header of every one of them.
 
     Args:
-        path: labelled data as `load_data` takes it, of which only the train split is used, without its masks; or any
-            other folder, searched to any depth; or one image.
-        seed: of random splits. Phase 2 must have the same, or it is judged on images that phase 1 saw.
-        root: folder that the roots of a TOML file's sources are relative to; None: the file's own folder.
-        input_contract: what the imagery is; a TOML file declares it itself.
-        need_statistics: whether imagery other than 8-bit must come with its own mean and std.
+        request: for labelled data as `load_data` takes it, of which only the train split is used, without its masks; or
+            for any other folder, searched to any depth; or for one image.
 
     Returns:
         Samples without masks, all in `train`; the large ones are scenes, whatever their source says.
@@ -45,22 +34,21 @@ def load_images(
         DataError: no images, an image that is not as declared, or one that is held out; the file is named.
         OSError: a folder that can't be read; it is named.
     """
-    path = path.resolve()
+    path = request.path.resolve()
     if (path.is_file() and path.suffix.lower() in ENDINGS) or (path.is_dir() and source_from_folder(path) is None):
-        contract = input_contract or InputContract()
+        contract = request.input or InputContract()
         sources: tuple[Source, ...] = (Source(path.stem, path.name, images="", masks=""),)
         base = path.parent
     else:
-        contract, sources, base = declared_sources(path, root, input_contract)
-    if need_statistics:
-        require_statistics(contract, path)
+        contract, sources, base = declared_sources(request)
+    require_statistics(contract, request)
     samples: list[Sample] = []
     held_out: dict[Path, str] = {}
     for source in sources:
         if not source.masks:
             samples.extend(_find_images(source, base / source.root / source.images))
             continue
-        splits = split_samples(source, find_samples(source, base / source.root), seed)
+        splits = split_samples(source, find_samples(source, base / source.root), request.seed)
         samples.extend(dataclasses.replace(sample, mask=None) for sample in splits["train"])
         held_out.update({sample.image.resolve(): source.name for sample in splits["val"] + splits["test"]})
     if not samples:

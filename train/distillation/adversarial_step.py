@@ -1,6 +1,6 @@
-"""One step of phase 1: the teacher, the student, and the discriminator between them.
+"""One adversarial step of phase 1: the student learns from the teacher, the discriminator to tell the two apart.
 
-Both players step from the same point (simultaneous gradient descent and ascent; the paper gives no order). The
+Both of them step from the same point (simultaneous gradient descent and ascent; the paper gives no order). The
 losses are differentiated down to the student's feature maps; there the two gradients are weighed and go on through
 the encoder in one backward pass, so that the discriminator gets exactly the gradient of Eq. (2), the student exactly
 that of Eq. (3), and adaptive weights cost nothing.
@@ -10,23 +10,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor
 
-from kda_edge.errors import UsageError
 from kda_edge.manifest import InputContract
-from kda_edge.networks.student import VARIANTS, Student
 
 from ..loops.optimizers import decay_groups, set_rates
 from ..loops.parallel import mean_everywhere, set_share, wrapped
-from .alignment import AlignedStudent, matched_stages
+from ..loops.run_state import clones
 from .config import DistillConfig
-from .discriminator import ROLES, Discriminator
+from .discriminator import ROLES
+from .distillation_models import DistillationModels
 from .feature_cache import FeatureCache, pixels_digest
-from .frozen_backbones import FrozenBackbone, open_backbone
 from .losses import aligned_divergence, balanced_score_weight, score_distance
 
 if TYPE_CHECKING:
@@ -45,47 +42,37 @@ FIGURES: Final = (  # what is logged of each epoch, means over its steps
 )
 
 
-class Game:
-    """The two players, the teacher, and one step of all three."""
+class AdversarialStep:
+    """The step of phase 1, taken batch by batch: student, discriminator and their optimizers.
 
-    def __init__(self, config: DistillConfig, contract: InputContract, fabric: Fabric) -> None:
-        self.config, self.fabric = config, fabric
-        device = fabric.device
-        levels = "stages" if config.align == "stages" else "last"
-        self.teacher = open_backbone(
-            config.teacher, weights=_path(config.teacher_weights), levels=levels, input_px=config.teacher_px
-        ).to(device)
-        self.shapes = self.teacher.shapes(config.crop_px)
-        if config.variant not in VARIANTS:
-            raise UsageError(f"there is no student {config.variant!r}; choose one of {', '.join(VARIANTS)}")
-        torch.manual_seed(config.seed)
-        aligned = AlignedStudent(
-            Student(config.variant).encoder,
-            VARIANTS[config.variant].dims,
-            self.shapes,
-            matched_stages(self.shapes, config.crop_px),
-        )
-        aligned.encoder.recompute = config.recompute
-        self.aligned = aligned
-        self.student: Any = wrapped(fabric, aligned.train())
-        self.student_optimizer = torch.optim.AdamW(decay_groups(aligned, "student"), weight_decay=config.weight_decay)
-        self.adversary: Discriminator | None = None
-        if config.method == "kda":
-            eyes = self._eyes()
-            self.adversary = Discriminator(
-                eyes.to(device), self.shapes[-1][0], config.pseudo_px or config.crop_px, config.doors
-            )
+    Args:
+        models: of the settings; those that learn are changed.
+        config: settings.
+        contract: the pixels, as they are normalised for the student.
+        fabric: of the process.
+    """
+
+    def __init__(
+        self, models: DistillationModels, config: DistillConfig, contract: InputContract, fabric: Fabric
+    ) -> None:
+        self.config, self.fabric, self.teacher = config, fabric, models.teacher
+        self.aligned, self.adversary = models.student, models.discriminator
+        decay = config.weight_decay
+        self.student: Any = wrapped(fabric, self.aligned)
+        self.student_optimizer = torch.optim.AdamW(decay_groups(self.aligned, "student"), weight_decay=decay)
+        if self.adversary is not None:
             self.discriminator: Any = wrapped(fabric, self.adversary)
             self.discriminator_optimizer = torch.optim.AdamW(
-                decay_groups(self.adversary, "discriminator"), weight_decay=config.weight_decay, maximize=True
+                decay_groups(self.adversary, "discriminator"), weight_decay=decay, maximize=True
             )
+        device = fabric.device
         low, high = contract.value_range
         self.scale = torch.tensor(contract.std, device=device).reshape(1, 3, 1, 1) / (high - low)
         self.shift = (torch.tensor(contract.mean, device=device).reshape(1, 3, 1, 1) - low) / (high - low)
         self.cache: FeatureCache | None = None
 
-    def play(self, image: Tensor, slots: list[int]) -> list[float]:
-        """Let both players step on a batch; return `FIGURES`. Nothing is changed where a loss is not finite.
+    def take(self, image: Tensor, slots: list[int]) -> list[float]:
+        """Step on a batch and return `FIGURES`; nothing is changed where one of them is not finite.
 
         Args:
             image: normalised for the student, (B, 3, S, S).
@@ -128,7 +115,7 @@ class Game:
         return figures
 
     def set_rates(self, step: int, steps_an_epoch: int) -> None:
-        """Give both players the rates of a step."""
+        """Give student and discriminator the rates of a step."""
         total = steps_an_epoch * self.config.epochs
         warmup = steps_an_epoch * self.config.warmup_epochs
         rates = {"student": self.config.student_rate}
@@ -144,11 +131,11 @@ class Game:
     def state(self) -> dict[str, Any]:
         """Return all that changes in a step; the frozen models are opened again."""
         state: dict[str, Any] = {
-            "student": _cpu(self.aligned.state_dict()),
+            "student": clones(self.aligned.state_dict()),
             "student_optimizer": self.student_optimizer.state_dict(),
         }
         if self.adversary is not None:
-            state["discriminator"] = _cpu(self.adversary.learned())
+            state["discriminator"] = clones(self.adversary.learned())
             state["discriminator_optimizer"] = self.discriminator_optimizer.state_dict()
         return state
 
@@ -159,15 +146,6 @@ class Game:
         if self.adversary is not None:
             self.adversary.load_state_dict(state["discriminator"], strict=False)
             self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
-
-    def _eyes(self) -> FrozenBackbone:
-        config = self.config
-        given = config.discriminator_weights
-        if not given and config.discriminator == config.teacher:
-            given = config.teacher_weights
-        return open_backbone(
-            config.discriminator, weights=_path(given), levels="stages", option="--discriminator-weights"
-        )
 
     @torch.no_grad()
     def _targets(self, image: Tensor, slots: list[int]) -> list[Tensor]:
@@ -192,10 +170,6 @@ class Game:
         return balanced_score_weight(divergence, distance, weights=self.config.weights)
 
 
-def _path(text: str) -> Path | None:
-    return Path(text) if text else None
-
-
 def _norm(parameters: Iterator[torch.nn.Parameter]) -> float:
     squares = [p.grad.float().square().sum() for p in parameters if p.grad is not None]
     return float(torch.stack(squares).sum().sqrt())
@@ -203,7 +177,3 @@ def _norm(parameters: Iterator[torch.nn.Parameter]) -> float:
 
 def _variance(features: Tensor) -> float:
     return float(features.float().var(dim=(0, 2, 3), correction=0).mean())
-
-
-def _cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: value.detach().cpu().clone() for key, value in state.items()}

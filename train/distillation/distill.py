@@ -8,31 +8,35 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from kda_edge.errors import TrainingError, UsageError
 from kda_edge.networks.checkpoint import write_content
 
-from ..data.batches import batches_of, loaded
+from ..data.batches import batches_of
 from ..data.crops import Crops
 from ..data.data_file import DataSet
 from ..loops.backbone_files import Backbone, write_backbone
-from ..loops.metric_reports import log_writer
-from ..loops.parallel import mean_everywhere, open_fabric, share_of
+from ..loops.compute_choice import compute_of
+from ..loops.metric_reports import EpochLog
+from ..loops.parallel import FABRIC_PRECISIONS, mean_everywhere, open_fabric, share_of
 from ..loops.run_state import run_of, settings_of
-from .adversarial_step import FIGURES, Game
+from ..loops.shared_batches import shared_batches
+from .adversarial_step import FIGURES, AdversarialStep
 from .config import DistillConfig
-from .feature_cache import FeatureCache
+from .distillation_models import DistillationModels, open_models
+from .feature_cache import FeatureCache, kept_teacher
+from .trial_step import DistillationTrial
 
 if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+    pass
 
 LOGGER: Final = logging.getLogger(__name__)
 WON: Final = 0.95  # a distance above which the discriminator leaves the student hardly a gradient; unmeasured choice
@@ -74,43 +78,53 @@ def distill(
     last = out / "last.pt"
     if last.exists() and not resume:
         raise TrainingError(f"{last} exists; go on with --resume, or choose another folder with --out")
-    fabric = open_fabric(config.device, config.precision)
+    run = run_of(last, settings) if resume and last.exists() else None
+    fabric = open_fabric(config.device)
     if config.batch % fabric.world_size:
         raise UsageError(f"a batch of {config.batch} can't be shared by {fabric.world_size} processes")
     if config.threads:
         torch.set_num_threads(config.threads)
-    game = Game(config, data.input, fabric)
+    models = open_models(config, fabric.device)
     crops = Crops(samples, data.input, config.augmentation, crop_px=config.crop_px, seed=config.seed)
     crops.preload()
     if len(crops) < config.batch:
         raise TrainingError(f"{len(crops)} crops don't fill a batch of {config.batch}; lower --batch or add images")
     steps_an_epoch = len(crops) // config.batch
+    teachers = _cached_teachers(models, config) if cache is not None else {}
+    compute = compute_of(
+        config,
+        run,
+        fabric,
+        partial(DistillationTrial, models, config.temperature, taught=cache is None),
+        smallest_px=config.crop_px,  # the teacher's maps have the shapes that they have for these crops
+        suits=lambda compute: cache is None or kept_teacher(cache) == teachers[compute.precision],
+    )
+    fabric = open_fabric(config.device, compute.precision)
+    crops.channels_last = compute.memory_format == "channels_last"
+    adversarial = AdversarialStep(models.in_format(compute.torch_format), config, data.input, fabric)
     first_epoch, step = 0, 0
-    if resume and last.exists():
-        state = run_of(last, settings)
-        game.restore(state)
-        first_epoch, step = state["epochs_done"], state["step"]
+    if run is not None:
+        adversarial.restore(run)
+        first_epoch, step = run["epochs_done"], run["step"]
         LOGGER.info("resuming after %d of %d epochs", first_epoch, config.epochs)
     if cache is not None:
-        computed = f"{config.align} {game.teacher.input_px(config.crop_px)} px {fabric.strategy.precision.precision}"
-        key = f"{game.teacher.digest()} {computed}"
-        game.cache = FeatureCache(cache, teacher=key, shapes=game.shapes, slots=len(crops) * config.views)
-    summary = f"{config.method} from {game.teacher.name}, {len(samples)} images without labels"
+        teacher, slots = teachers[compute.precision], len(crops) * config.views
+        adversarial.cache = FeatureCache(cache, teacher=teacher, shapes=models.shapes, slots=slots)
+    summary = f"{config.method} from {models.teacher.name}, {len(samples)} images without labels"
 
-    if fabric.is_global_zero:
-        out.mkdir(parents=True, exist_ok=True)
-    with log_writer(out, first_epoch) if fabric.is_global_zero else nullcontext() as writer:
+    with EpochLog(out, first_epoch, writes=fabric.is_global_zero) as log:
         for epoch in range(first_epoch, config.epochs):
             started = time.monotonic()
             torch.manual_seed(config.seed * 100_003 + epoch)  # stochastic depth, as a function of the epoch
             view = epoch % config.views if config.views else epoch
             crops.epoch = view
             order = [int(i) for i in np.random.default_rng([config.seed, epoch]).permutation(len(crops))]
-            batches = [share_of(one, fabric) for one in batches_of(order, config.batch, whole_only=True)]
+            batches = batches_of(order, config.batch, whole_only=True)
+            shares = shared_batches(crops, batches, fabric, workers=config.workers)
             sums = np.zeros(len(FIGURES))
-            for done, (image, items) in enumerate(_shown(crops, batches, config, fabric), start=1):
-                game.set_rates(step, steps_an_epoch)
-                figures = game.play(image, [view * len(crops) + item for item in items])
+            for done, (image, _, batch) in enumerate(shares, start=1):
+                adversarial.set_rates(step, steps_an_epoch)
+                figures = adversarial.take(image, [view * len(crops) + item for item in share_of(batch, fabric)])
                 if not all(map(math.isfinite, figures)):
                     raise TrainingError(_diverged(last, epoch))
                 sums += np.asarray(figures)
@@ -118,26 +132,23 @@ def distill(
                 if progress is not None and fabric.is_global_zero:
                     progress(f"epoch {epoch + 1}/{config.epochs}", done, steps_an_epoch)
             means = dict(zip(FIGURES, mean_everywhere(fabric, list(sums / steps_an_epoch)), strict=True))
-            if writer is not None:
-                for name, value in means.items():
-                    writer.add_scalar(f"distill/{name}", value, epoch + 1)
-                writer.flush()
+            log.write(epoch + 1, {f"distill/{name}": value for name, value in means.items()})
+            if fabric.is_global_zero:
                 write_backbone(
-                    out / "distilled.pt", Backbone(config.variant, game.encoder_state(), data.input, summary)
+                    out / "distilled.pt",
+                    Backbone(config.variant, adversarial.encoder_state(), data.input, summary, str(compute)),
                 )
-                run = {**game.state(), "epochs_done": epoch + 1, "step": step, "settings": settings}
-                write_content(last, {"format": "kda-edge distillation", "run": run})
+                done_so_far = {"epochs_done": epoch + 1, "step": step, "settings": settings, "compute": asdict(compute)}
+                write_content(last, {"format": "kda-edge distillation", "run": {**adversarial.state(), **done_so_far}})
                 _report(epoch, config, means, time.monotonic() - started)
             fabric.barrier()
     return out / "distilled.pt"
 
 
-def _shown(
-    crops: Crops, batches: list[list[int]], config: DistillConfig, fabric: Fabric
-) -> Iterator[tuple[Tensor, list[int]]]:
-    loader = loaded(crops, batches, workers=config.workers, pinned=fabric.device.type == "cuda")
-    for (image, _), items in zip(loader, batches, strict=True):
-        yield image.to(fabric.device, non_blocking=True), items
+def _cached_teachers(models: DistillationModels, config: DistillConfig) -> dict[str, str]:
+    """Return what a feature cache calls the teacher, by precision: all that decides its features but the pixels."""
+    start = f"{models.teacher.digest()} {config.align} {models.teacher.input_px(config.crop_px)} px"
+    return {precision: f"{start} {name}" for precision, name in FABRIC_PRECISIONS.items()}
 
 
 def _report(epoch: int, config: DistillConfig, means: dict[str, float], seconds: float) -> None:

@@ -189,6 +189,15 @@ class FeatureCache:
                 )
 
 
+def kept_teacher(folder: Path) -> str | None:
+    """Return the teacher whose features a folder keeps; None: there is no cache, or its header can't be read."""
+    try:
+        header = json.loads((folder.resolve() / PLACE / HEADER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return str(header.get("teacher")) if isinstance(header, dict) else None
+
+
 def _create(place: Path, header: dict[str, Any], sizes: dict[str, int]) -> None:
     """Make an empty cache, complete from the moment that it appears; where another process was first, its stays."""
     temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex}")

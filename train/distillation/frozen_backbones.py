@@ -17,12 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kda_edge.errors import KdaEdgeError, MissingDependency, TrainingError, UsageError, one_line
+from kda_edge.manifest import InputContract
 from kda_edge.networks.checkpoint import read_checkpoint
 from kda_edge.networks.pvt import STRIDES_PX, PyramidVisionTransformer
 from kda_edge.networks.weights_file import reachable_hub, read_weights
 
+from .feature_maps import LEVELS, StudentFeatures, TimmFeatures, level_indices
+
 STUDENT: Final = "student"  # as a teacher's name: a checkpoint of ours
-LEVELS: Final = ("last", "stages")
 
 
 class FrozenBackbone(nn.Module):
@@ -91,34 +93,6 @@ class FrozenBackbone(nn.Module):
         return digest.hexdigest()
 
 
-class _TimmFeatures(nn.Module):
-    """The intermediate maps of a timm model, as NCHW, normed where the model ends in a norm."""
-
-    def __init__(self, model: Any, indices: Sequence[int]) -> None:
-        super().__init__()
-        self.model, self.indices = model, list(indices)
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Normalised image -> maps."""
-        maps: list[Tensor] = self.model.forward_intermediates(
-            image, indices=self.indices, norm=True, output_fmt="NCHW", intermediates_only=True
-        )
-        return maps
-
-
-class _StudentFeatures(nn.Module):
-    """The maps of a student's encoder."""
-
-    def __init__(self, encoder: PyramidVisionTransformer, indices: Sequence[int]) -> None:
-        super().__init__()
-        self.encoder, self.indices = encoder, list(indices)
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Normalised image -> maps."""
-        maps = self.encoder(image)
-        return [maps[i] for i in self.indices]
-
-
 def open_backbone(
     name: str,
     *,
@@ -173,7 +147,7 @@ def open_backbone(
     strides = [int(entry["reduction"]) for entry in (info if isinstance(info, list) else info.info)]
     multiple_px = int(patch[0]) if patch is not None and dynamic else STRIDES_PX[-1]
     return FrozenBackbone(
-        _TimmFeatures(model, _indices(strides, levels)),
+        TimmFeatures(model, level_indices(strides, levels)),
         name=name,
         mean=config["mean"],
         std=config["std"],
@@ -223,16 +197,6 @@ def _how_to_fetch(name: str, reason: str, option: str) -> str:
     return f"the weights of {name} can't be fetched ({reason}); download {place} elsewhere and give it with {option}"
 
 
-def _indices(strides: Sequence[int], levels: str) -> list[int]:
-    if levels == "last":
-        return [len(strides) - 1]
-    if len(set(strides)) == 1:
-        count = min(4, len(strides))
-        return [round((k + 1) * len(strides) / count) - 1 for k in range(count)]
-    deepest = {stride: index for index, stride in enumerate(strides) if stride in STRIDES_PX}
-    return [deepest[stride] for stride in sorted(deepest)]
-
-
 def _open_student(weights: Path | None, levels: str, input_px: int) -> FrozenBackbone:
     if weights is None:
         raise UsageError("the teacher 'student' needs a checkpoint of kda-train as its weights file")
@@ -243,12 +207,26 @@ def _open_student(weights: Path | None, levels: str, input_px: int) -> FrozenBac
     encoder = checkpoint.student.encoder
     if not isinstance(encoder, PyramidVisionTransformer):
         raise UsageError(f"{weights} holds {checkpoint.student.variant!r}, which is no student; give one of kda-train")
-    low, high = checkpoint.input.value_range
+    features = StudentFeatures(encoder, [3] if levels == "last" else [0, 1, 2, 3])
+    name = f"{STUDENT}:{checkpoint.student.variant}"
+    return frozen_encoder(features, checkpoint.input, name=name, fixed_px=_next_multiple(input_px, STRIDES_PX[-1]))
+
+
+def frozen_encoder(features: nn.Module, contract: InputContract, *, name: str, fixed_px: int = 0) -> FrozenBackbone:
+    """Return an encoder of ours as a frozen backbone.
+
+    Args:
+        features: gives the encoder's maps as a list when it is called.
+        contract: the pixels that it was trained on, with mean and std in their own units.
+        name: for records and messages.
+        fixed_px: the only image side that it takes; 0: any multiple of its coarsest stride.
+    """
+    low, high = contract.value_range
     return FrozenBackbone(
-        _StudentFeatures(encoder, [3] if levels == "last" else [0, 1, 2, 3]),
-        name=f"{STUDENT}:{checkpoint.student.variant}",
-        mean=[(value - low) / (high - low) for value in checkpoint.input.mean],
-        std=[value / (high - low) for value in checkpoint.input.std],
+        features,
+        name=name,
+        mean=[(value - low) / (high - low) for value in contract.mean],
+        std=[value / (high - low) for value in contract.std],
         multiple_px=STRIDES_PX[-1],
-        fixed_px=_next_multiple(input_px, STRIDES_PX[-1]),
+        fixed_px=fixed_px,
     )

@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kda_edge.errors import CheckpointError, UsageError
-from kda_edge.manifest import STRIDE_PX, InputContract
+from kda_edge.manifest import InputContract
 from kda_edge.networks.checkpoint import FORMAT as CHECKPOINT_FORMAT
 from kda_edge.networks.checkpoint import checkpoint_from_content, read_content
 from kda_edge.networks.network import Network
 from kda_edge.networks.student import VARIANTS, Student
 
-from ..distillation.frozen_backbones import FrozenBackbone
+from ..distillation.frozen_backbones import FrozenBackbone, frozen_encoder
 from ..loops.backbone_files import FORMAT as BACKBONE_FORMAT
 from ..loops.backbone_files import load_backbone, read_backbone
 from .heatmaps import encoder_maps
@@ -135,11 +135,4 @@ def described(contract: InputContract) -> str:
 
 
 def _frozen(encoder: nn.Module, name: str, contract: InputContract) -> FrozenBackbone:
-    low, high = contract.value_range
-    return FrozenBackbone(
-        _EncoderMaps(encoder),
-        name=name,
-        mean=[(value - low) / (high - low) for value in contract.mean],
-        std=[value / (high - low) for value in contract.std],
-        multiple_px=STRIDE_PX,
-    )
+    return frozen_encoder(_EncoderMaps(encoder), contract, name=name)

@@ -15,6 +15,8 @@ from kda_edge.errors import CheckpointError, ManifestError
 from kda_edge.manifest import InputContract, from_plain
 from kda_edge.networks.checkpoint import read_content, write_content
 
+from .run_state import clones
+
 FORMAT: Final = "kda-edge backbone"
 FORMAT_VERSION: Final = 1
 REMEDY: Final = "give a distilled.pt of kda-train distill"
@@ -29,12 +31,14 @@ class Backbone:
         state: of the encoder.
         input: the pixels that it was shown.
         summary: one sentence for training records: teacher, method, imagery.
+        compute: memory format and precision that it was distilled in; empty: not recorded.
     """
 
     variant: str
     state: dict[str, Tensor]
     input: InputContract
     summary: str
+    compute: str = ""
 
 
 def write_backbone(path: Path, backbone: Backbone) -> None:
@@ -48,9 +52,10 @@ def content_from_backbone(backbone: Backbone) -> dict[str, Any]:
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "variant": backbone.variant,
-        "state_dict": {key: value.detach().cpu().clone() for key, value in backbone.state.items()},
+        "state_dict": clones(backbone.state),
         "input": dataclasses.asdict(backbone.input),
         "summary": backbone.summary,
+        "compute": backbone.compute,
     }
 
 
@@ -73,7 +78,7 @@ def read_backbone(path: Path) -> Backbone:
     for key, value in state.items():
         if not isinstance(value, Tensor) or not torch.isfinite(value).all():
             raise CheckpointError(f"{path.name}: {key} holds values that are not finite; the distillation has diverged")
-    return Backbone(variant, dict(state), contract, summary)
+    return Backbone(variant, dict(state), contract, summary, str(content.get("compute", "")))
 
 
 def load_backbone(encoder: nn.Module, backbone: Backbone, path: Path) -> None:

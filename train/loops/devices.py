@@ -1,4 +1,4 @@
-"""Which device trains, and in which precision."""
+"""Devices that train: found by name, asked what they compute in hardware, and waited for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from pathlib import Path
 import torch
 
 from kda_edge.errors import UsageError
-
-PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -39,7 +37,7 @@ def computes_bf16(device: torch.device) -> bool:
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
-def require_precision(precision: str) -> None:
-    """Raise `UsageError` unless the precision is one of `PRECISIONS`."""
-    if precision not in PRECISIONS:
-        raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+def wait_for(device: torch.device) -> None:
+    """Wait until a GPU has done all that it was asked to; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from kda_edge.errors import MissingDependency, UsageError
@@ -47,14 +48,39 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_whole(path, (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
 
 
-def log_writer(out: Path, first_epoch: int) -> Any:
-    """Return a TensorBoard writer for a run's folder; what a killed run logged after `first_epoch` is dropped.
+class EpochLog:
+    """A TensorBoard log in a run's folder, which is made if missing; only the first of several processes writes.
+
+    Args:
+        out: folder of the run.
+        first_epoch: what a killed run logged after it is dropped.
+        writes: whether this process does.
 
     Raises:
         MissingDependency: tensorboard is not installed.
     """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ModuleNotFoundError as error:
-        raise MissingDependency("tensorboard", extra="train") from error
-    return SummaryWriter(log_dir=str(out), purge_step=first_epoch + 1 if first_epoch else None)
+
+    def __init__(self, out: Path, first_epoch: int, *, writes: bool) -> None:
+        self._writer: Any = None
+        if not writes:
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ModuleNotFoundError as error:
+            raise MissingDependency("tensorboard", extra="train") from error
+        out.mkdir(parents=True, exist_ok=True)
+        self._writer = SummaryWriter(log_dir=str(out), purge_step=first_epoch + 1 if first_epoch else None)
+
+    def __enter__(self) -> EpochLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def write(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """Log figures by name at the end of an epoch, counted from 1."""
+        if self._writer is not None:
+            for name, value in figures.items():
+                self._writer.add_scalar(name, value, epoch)
+            self._writer.flush()

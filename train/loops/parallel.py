@@ -10,49 +10,55 @@ PyTorch synchronises it on GPUs only; the student has none).
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from kda_edge.errors import MissingDependency
 from kda_edge.networks.pvt import DropPath
+from kda_edge.quiet_logger import quiet
 
-from .devices import computes_bf16, require_precision, resolve_device
+from .devices import resolve_device
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+FABRIC_PRECISIONS: Final = {"fp32": "32-true", "bf16": "bf16-mixed"}
+
 _T = TypeVar("_T")
 
 
-def open_fabric(device_name: str, precision: str) -> Fabric:
-    """Return the launched Fabric of this process: alone, or one of those that `torchrun` has started.
+def open_fabric(device_name: str, precision: str = "fp32") -> Fabric:
+    """Return a launched Fabric of this process: alone, or one of those that `torchrun` has started.
+
+    A process may open a second one, once the precision is known: both belong to the same group of processes.
 
     Args:
         device_name: `auto`, `cpu`, `cuda` or `cuda:1`.
-        precision: `auto` (bfloat16 where the device multiplies it in hardware), `fp32` or `bf16`.
+        precision: `fp32`, or `bf16` for mixed precision.
 
     Raises:
         MissingDependency: lightning-fabric is not installed.
-        UsageError: no such device or precision.
+        UsageError: no such device.
     """
     try:
         from lightning_fabric import Fabric
     except ModuleNotFoundError as error:
         raise MissingDependency("lightning-fabric", extra="train") from error
     device = resolve_device(device_name)
-    require_precision(precision)
-    mixed = precision == "bf16" or (precision == "auto" and computes_bf16(device))
-    settings: dict[str, Any] = {"accelerator": device.type, "precision": "bf16-mixed" if mixed else "32-true"}
+    settings: dict[str, Any] = {"accelerator": device.type, "precision": FABRIC_PRECISIONS[precision]}
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1:
         here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
-        fabric = Fabric(**settings, devices=here, num_nodes=world // here, strategy="ddp")
+        settings.update(devices=here, num_nodes=world // here, strategy="ddp")
     else:
-        fabric = Fabric(**settings, devices=[device.index] if ":" in device_name else 1)
-    fabric.launch()
+        settings.update(devices=[device.index] if ":" in device_name else 1)
+    with quiet("lightning_fabric"):  # about precision and processes, twice where two are opened
+        fabric = Fabric(**settings)
+        fabric.launch()
     return fabric
 
 
@@ -87,6 +93,9 @@ def summed(fabric: Fabric, sums: Tensor) -> Tensor:
 
 def wrapped(fabric: Fabric, network: nn.Module) -> Any:
     """Return a network for use under Fabric: gradients averaged over processes, batch norm synchronised on GPUs."""
+    if fabric.world_size > 1:
+        # In channels_last the folded head's kernel gets a gradient of other strides: no convolution uses it as it is.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
         network = convert(network)

@@ -15,9 +15,12 @@ from kda_edge.errors import TrainingError
 from kda_edge.networks.checkpoint import read_content
 
 from ..data.data_file import DataSet
+from .compute_choice import Compute
 from .schedules import ema_decay
+from .settings import AUTO, SPEED_ONLY, RunSettings
 
-SPEED_ONLY: Final = ("workers", "device", "threads", "recompute")  # settings that leave the weights as they are
+# Settings that older runs don't have, and the values that mean what those runs did.
+ADDED_LATER: Final = {"memory_format": (AUTO, "contiguous")}
 
 
 class WeightAverage:
@@ -62,6 +65,7 @@ def state_of_run(
     step: int,
     best_iou: float,
     settings: Mapping[str, Any],
+    compute: Compute,
 ) -> dict[str, Any]:
     """Return the one dict that resumes; random generators are not in it, since they are functions of the epoch."""
     return {
@@ -69,8 +73,9 @@ def state_of_run(
         "step": step,
         "best_iou": best_iou,
         "settings": dict(settings),
-        "network": _clones(network.state_dict()),
-        "average": _clones(average.average),
+        "compute": dataclasses.asdict(compute),
+        "network": clones(network.state_dict()),
+        "average": clones(average.average),
         "optimizer": optimizer.state_dict(),
     }
 
@@ -85,15 +90,16 @@ def restore_run(
         value.copy_(state["average"][key])
 
 
-def _clones(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key: value.detach().cpu().clone() for key, value in state.items()}
+def clones(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of tensors, on the CPU and contiguous whatever format the run computes in."""
+    return {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
 
 
-def settings_of(config: Any, data: DataSet) -> dict[str, Any]:
+def settings_of(config: RunSettings, data: DataSet) -> dict[str, Any]:
     """Return what must be equal for a run to be resumed: settings that decide the weights, and samples by name.
 
     Args:
-        config: of either phase, a dataclass.
+        config: of either phase.
         data: what it learns from.
     """
     settings = dataclasses.asdict(config)
@@ -113,7 +119,12 @@ def run_of(last: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     run = read_content(last).get("run")
     if not isinstance(run, dict):
         raise TrainingError(f"{last} holds no run to resume; start in another folder with --out")
-    changed = sorted(key for key in settings if run["settings"].get(key) != settings[key])
+    recorded = run["settings"]
+    changed = sorted(
+        key
+        for key, value in settings.items()
+        if (recorded[key] != value if key in recorded else value not in ADDED_LATER.get(key, ()))
+    )
     if changed:
         raise TrainingError(
             f"{last} was trained with another {changed[0]}; resume with the same settings, or use --out"

@@ -9,8 +9,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,37 +17,36 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor
 
-from kda_edge.errors import TrainingError, UsageError
+from kda_edge.errors import TrainingError
 from kda_edge.manifest import TrainingRecord
 from kda_edge.metrics import ConfusionCounts, best_threshold, mean_iou_at
-from kda_edge.networks.by_name import network_from_name
 from kda_edge.networks.checkpoint import (
     Checkpoint,
     content_from_checkpoint,
-    read_checkpoint,
     write_checkpoint,
     write_content,
 )
 from kda_edge.networks.network import Network
-from kda_edge.networks.pvt import PyramidVisionTransformer
 from kda_edge.tiling.tile_grid import default_overlap_px
 
-from ..data.batches import batches_of, loaded
+from ..data.batches import batches_of
 from ..data.crops import Crops
 from ..data.data_file import DataSet
-from ..data.image_files import IGNORED
-from ..loops.backbone_files import load_backbone, read_backbone
-from ..loops.metric_reports import log_writer
+from ..loops.compute_choice import Compute, compute_of
+from ..loops.metric_reports import EpochLog
 from ..loops.optimizers import decay_groups, set_rates
 from ..loops.parallel import open_fabric, set_share, share_of, summed, wrapped
 from ..loops.run_state import WeightAverage, restore_run, run_of, settings_of, state_of_run
 from ..loops.schedules import crop_side_px
+from ..loops.shared_batches import shared_batches
 from .config import SegmentConfig
 from .evaluate import Evaluation, evaluate
+from .initial_student import initial_student
 from .losses import segmentation_loss
+from .trial_step import SMALLEST_PX, SegmentationTrial
 
 if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+    pass
 
 LOGGER: Final = logging.getLogger(__name__)
 
@@ -86,30 +84,33 @@ def segment(
     last, best = out / "last.pt", out / "best.pt"
     if last.exists() and not resume:
         raise TrainingError(f"{last} exists; go on with --resume, or choose another folder with --out")
-    fabric = open_fabric(config.device, config.precision)
+    run = run_of(last, settings) if resume and last.exists() else None
+    fabric = open_fabric(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
 
-    student = _fresh(config).to(fabric.device)
-    summary = _with_backbone(student, config)
+    student, teacher = initial_student(config)
+    student.to(fabric.device)
+    trial = partial(SegmentationTrial, student, config.loss)
+    compute = compute_of(config, run, fabric, trial, smallest_px=SMALLEST_PX)
+    fabric = open_fabric(config.device, compute.precision)
+    student.to(memory_format=compute.torch_format)
     wrapped_student = wrapped(fabric, student)
     groups = decay_groups(student.encoder, "backbone") + decay_groups(student.decoder, "decoder")
     optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
     average = WeightAverage(student, config.average)
     crops = Crops(data.samples["train"], data.input, config.augmentation, crop_px=config.crop_px, seed=config.seed)
+    crops.channels_last = compute.memory_format == "channels_last"
     crops.preload()
     steps_an_epoch = math.ceil(len(crops) / config.batch)
     rates = {"backbone": config.backbone_rate, "decoder": config.decoder_rate}
     first_epoch, step, best_iou = 0, 0, -1.0
-    if resume and last.exists():
-        state = run_of(last, settings)
-        restore_run(state, student, optimizer, average)
-        first_epoch, step, best_iou = state["epochs_done"], state["step"], state["best_iou"]
+    if run is not None:
+        restore_run(run, student, optimizer, average)
+        first_epoch, step, best_iou = run["epochs_done"], run["step"], run["best_iou"]
         LOGGER.info("resuming after %d of %d epochs", first_epoch, config.epochs)
 
-    if fabric.is_global_zero:
-        out.mkdir(parents=True, exist_ok=True)
-    with log_writer(out, first_epoch) if fabric.is_global_zero else nullcontext() as writer:
+    with EpochLog(out, first_epoch, writes=fabric.is_global_zero) as log:
         for epoch in range(first_epoch, config.epochs):
             started = time.monotonic()
             torch.manual_seed(config.seed * 100_003 + epoch)  # stochastic depth, as a function of the epoch
@@ -123,7 +124,9 @@ def segment(
             )
             student.train()
             loss_sum = 0.0
-            for done, (image, labels, total) in enumerate(_shares(crops, config, fabric), start=1):
+            batches = batches_of(crops.order(), config.batch)
+            shares = shared_batches(crops, batches, fabric, workers=config.workers)
+            for done, (image, labels, batch) in enumerate(shares, start=1):
                 set_rates(
                     optimizer,
                     step,
@@ -131,7 +134,7 @@ def segment(
                     total_steps=steps_an_epoch * config.epochs,
                     warmup_steps=steps_an_epoch * config.warmup_epochs,
                 )
-                set_share(student, total, fabric)
+                set_share(student, len(batch), fabric)
                 logit = wrapped_student(image)
                 loss = segmentation_loss(logit, labels, config.loss, gather=partial(summed, fabric))
                 # Before the backward pass: PyTorch's grid_sample crashes the process on positions that are NaN.
@@ -167,25 +170,36 @@ def segment(
                     evaluation=evaluation,
                     command=command,
                     epochs=epoch + 1,
-                    teacher=summary,
+                    teacher=teacher,
+                    compute=compute,
                 )
             iou = val_iou if math.isfinite(val_iou) else 0.0
             better = (judged and iou >= best_iou) or not data.samples["val"]
             best_iou = iou if better else best_iou
-            if writer is not None:
-                writer.add_scalar("train/loss", loss_sum / steps_an_epoch, epoch + 1)
-                writer.add_scalar("train/gradient_norm", float(gradient_norm), epoch + 1)
-                writer.add_scalar("train/backbone_rate", optimizer.param_groups[0]["lr"], epoch + 1)
-                for group, counts in evaluation.counts(threshold).items():
-                    for name, value in counts.as_dict().items():
-                        writer.add_scalar(f"val {group}/{name}", value, epoch + 1)
-                writer.flush()
+            counts = evaluation.counts(threshold)
+            log.write(
+                epoch + 1,
+                {
+                    "train/loss": loss_sum / steps_an_epoch,
+                    "train/gradient_norm": float(gradient_norm),
+                    "train/backbone_rate": optimizer.param_groups[0]["lr"],
+                    **{f"val {group}/{k}": v for group, one in counts.items() for k, v in one.as_dict().items()},
+                },
+            )
+            if fabric.is_global_zero:
                 if better:
                     write_checkpoint(best, checkpoint)
-                run = state_of_run(
-                    student, optimizer, average, epochs_done=epoch + 1, step=step, best_iou=best_iou, settings=settings
+                state = state_of_run(
+                    student,
+                    optimizer,
+                    average,
+                    epochs_done=epoch + 1,
+                    step=step,
+                    best_iou=best_iou,
+                    settings=settings,
+                    compute=compute,
                 )
-                write_content(last, {**content_from_checkpoint(checkpoint), "run": run})
+                write_content(last, {**content_from_checkpoint(checkpoint), "run": state})
                 LOGGER.info(
                     "epoch %d/%d: loss %.4f, %s (best %.3f), %.0f s",
                     *(epoch + 1, config.epochs, loss_sum / steps_an_epoch),
@@ -194,46 +208,6 @@ def segment(
                 )
             fabric.barrier()
     return best
-
-
-def _fresh(config: SegmentConfig) -> Network:
-    """The network with the weights that the run starts from: those of `init`, or fresh ones."""
-    torch.manual_seed(config.seed)
-    student = read_checkpoint(config.init).student if config.init else network_from_name(config.variant)
-    if student.variant != config.variant:
-        raise TrainingError(f"{config.init} holds {student.variant!r}, not {config.variant!r}")
-    if config.encoder_weights:
-        from kda_edge.networks.peers import load_encoder_weights
-
-        load_encoder_weights(student, config.encoder_weights)
-    return student
-
-
-def _with_backbone(student: Network, config: SegmentConfig) -> str:
-    """Give the network its distilled backbone, if there is one; return what the record says of it."""
-    encoder = student.encoder
-    if isinstance(encoder, PyramidVisionTransformer):
-        encoder.recompute = config.recompute
-    elif config.recompute or config.backbone:
-        raise UsageError(f"{config.variant} has no PVT encoder; leave --backbone and --recompute out")
-    if not config.backbone:
-        return read_checkpoint(config.init).training.teacher if config.init else ""
-    backbone = read_backbone(Path(config.backbone))
-    load_backbone(encoder, backbone, Path(config.backbone))
-    return backbone.summary
-
-
-def _shares(crops: Crops, config: SegmentConfig, fabric: Fabric) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """Yield this process's images and labels of each batch, and the size of the whole batch."""
-    batches = batches_of(crops.order(), config.batch)
-    # A process that the last batch has nothing for shows one crop that is not judged.
-    mine = [share_of(batch, fabric) or batch[:1] for batch in batches]
-    loader = loaded(crops, mine, workers=config.workers, pinned=fabric.device.type == "cuda")
-    for (image, labels), batch in zip(loader, batches, strict=True):
-        if fabric.global_rank >= len(batch):
-            labels.fill_(IGNORED)
-        device = fabric.device
-        yield image.to(device, non_blocking=True), labels.to(device, non_blocking=True), len(batch)
 
 
 def _require_finite(value: Tensor, epoch: int, last: Path) -> None:
@@ -255,6 +229,7 @@ def _checkpoint(
     command: str,
     epochs: int,
     teacher: str,
+    compute: Compute,
 ) -> Checkpoint:
     counts: dict[str, ConfusionCounts] = evaluation.counts(threshold)
     record = TrainingRecord(
@@ -266,4 +241,5 @@ def _checkpoint(
         teacher=teacher,
         metrics={f"val {name}": value.as_dict() for name, value in counts.items()},
     )
-    return Checkpoint(copy.deepcopy(student).cpu().eval(), data.input, threshold, record, config.tile_px)
+    kept = copy.deepcopy(student).cpu().eval()
+    return Checkpoint(kept, data.input, threshold, record, config.tile_px, compute=str(compute))

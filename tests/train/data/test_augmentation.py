@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from kda_edge.train.data.augmentation import Augmentation, Warp, jitter_colour, random_warp
 from kda_edge.train.data.crops import Crops, draws
-from kda_edge.train.data.data_file import load_data
+from kda_edge.train.data.data_file import DataRequest, load_data
 
 STILL = Augmentation(rotate=False, flip=False, scale=(1, 1), colour=0)
 
@@ -70,7 +70,7 @@ def test_the_scale_of_a_warp_lies_in_its_range_and_lengths_are_kept() -> None:
 
 def test_labels_stay_with_their_pixels(folders: Path) -> None:
     """Scars are bright, so the mean brightness of labelled pixels tells whether a label has slipped."""
-    data = load_data(folders, seed=0)
+    data = load_data(DataRequest(folders, seed=0))
     crops = Crops(data.samples["train"], data.input, Augmentation(scale=(0.7, 1.5), colour=0), crop_px=64, seed=0)
     for item in range(len(crops)):
         image, labels = crops[item]
@@ -81,7 +81,7 @@ def test_labels_stay_with_their_pixels(folders: Path) -> None:
 
 
 def test_crops_are_normalised_as_the_contract_says(folders: Path) -> None:
-    data = load_data(folders, seed=0)
+    data = load_data(DataRequest(folders, seed=0))
     crops = Crops(data.samples["train"], data.input, STILL, crop_px=32, seed=0)
     image, _ = crops[0]
     raw = image.numpy() * np.array(data.input.std)[:, None, None] + np.array(data.input.mean)[:, None, None]
@@ -91,7 +91,7 @@ def test_crops_are_normalised_as_the_contract_says(folders: Path) -> None:
 
 
 def test_crops_are_the_same_for_any_number_of_workers_and_differ_between_epochs(folders: Path) -> None:
-    data = load_data(folders, seed=0)
+    data = load_data(DataRequest(folders, seed=0))
     crops = Crops(data.samples["train"], data.input, Augmentation(), crop_px=32, seed=5)
     one = [image for image, _ in DataLoader(crops, batch_sampler=[[0, 1, 2], [3, 4]], num_workers=0)]
     other = [image for image, _ in DataLoader(crops, batch_sampler=[[0, 1, 2], [3, 4]], num_workers=1)]
@@ -110,7 +110,7 @@ def test_scene_crops_lie_on_landslide_half_of_the_time_and_ignore_what_is_not_va
         '[[source]]\nname = "o"\nroot = "ortho"\nlayout = "scenes"\nvalid = "valid"\nmask_landslide = [1]\n'
         'train = ["a"]\ndraws = 100\n'
     )
-    data = load_data(tmp_path / "d.toml", seed=0)
+    data = load_data(DataRequest(tmp_path / "d.toml", seed=0))
     crops = Crops(data.samples["train"], data.input, STILL, crop_px=32, seed=0)
     assert len(crops) == 100
     seen = [crops[i][1].numpy() for i in range(100)]
@@ -124,7 +124,7 @@ def test_a_scene_is_drawn_from_as_often_as_crops_tile_it(scene: Path, tmp_path: 
     (tmp_path / "d.toml").write_text(
         '[[source]]\nname = "o"\nroot = "ortho"\nlayout = "scenes"\nmask_landslide = [1]\ntrain = ["a"]\n'
     )
-    sample = load_data(tmp_path / "d.toml", seed=0).samples["train"][0]
+    sample = load_data(DataRequest(tmp_path / "d.toml", seed=0)).samples["train"][0]
     assert draws(sample, 64) == 3 * 3  # 160 x 192 px
 
 

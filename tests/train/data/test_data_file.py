@@ -7,28 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from worlds import scar, write_image
+from worlds import scar, write_data_file, write_image
 
 from kda_edge.errors import DataError
 from kda_edge.manifest import InputContract
 from kda_edge.train.data.crops import read_labelled
-from kda_edge.train.data.data_file import load_data
-
-
-def _toml(path: Path, text: str) -> Path:
-    path.write_text(text)
-    return path
+from kda_edge.train.data.data_file import DataRequest, load_data
 
 
 def test_a_folder_is_split_eight_to_one_to_one_and_every_image_once(folders: Path) -> None:
-    data = load_data(folders, seed=3)
+    data = load_data(DataRequest(folders, seed=3))
     names = {split: [s.image.stem for s in samples] for split, samples in data.samples.items()}
     assert {split: len(found) for split, found in names.items()} == {"train": 16, "val": 2, "test": 2}
     assert sorted(name for found in names.values() for name in found) == [f"s{i:02}" for i in range(20)]
     assert {
-        split: [s.image.stem for s in found] for split, found in load_data(folders, seed=3).samples.items()
+        split: [s.image.stem for s in found] for split, found in load_data(DataRequest(folders, seed=3)).samples.items()
     } == names
-    assert [s.image.stem for s in load_data(folders, seed=4).samples["val"]] != names["val"]
+    assert [s.image.stem for s in load_data(DataRequest(folders, seed=4)).samples["val"]] != names["val"]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +37,7 @@ def test_image_and_mask_may_differ_in_format(tmp_path: Path, image_ending: str, 
     for i in range(10):
         write_image(tmp_path / "d" / "images" / f"{i}{image_ending}", image)
         write_image(tmp_path / "d" / "masks" / f"{i}{mask_ending}", mask_pixels)
-    sample = load_data(tmp_path / "d", seed=0).samples["train"][0]
+    sample = load_data(DataRequest(tmp_path / "d", seed=0)).samples["train"][0]
     pixels, valid, labels = read_labelled(sample, InputContract(), sample.window_ltrb)
     assert valid.all()
     np.testing.assert_array_equal(labels, mask)
@@ -57,15 +52,15 @@ def test_the_cas_layout_splits_at_random_or_by_region(tmp_path: Path) -> None:
             image, mask = scar(rng, 32, 32)
             write_image(tmp_path / "CAS" / region / "img" / f"t{i}.tif", image)
             write_image(tmp_path / "CAS" / region / "mask" / f"t{i}.tif", mask * 38)  # CAS: not 0 is landslide
-    data = load_data(tmp_path / "CAS", seed=0)
+    data = load_data(DataRequest(tmp_path / "CAS", seed=0))
     assert {split: len(found) for split, found in data.samples.items()} == {"train": 24, "val": 3, "test": 3}
     assert set(data.groups("train")) == {"CAS/Haiti", "CAS/Luding", "CAS/Palu"}
-    described = _toml(
+    described = write_data_file(
         tmp_path / "cas.toml",
         '[[source]]\nname = "CAS"\nroot = "CAS"\nlayout = "cas"\nmask_landslide = []\n'
         'train = ["Haiti"]\nval = ["Palu"]\ntest = ["Luding"]\n',
     )
-    data = load_data(described, seed=0)
+    data = load_data(DataRequest(described, seed=0))
     assert (data.groups("train"), data.groups("val"), data.groups("test")) == (
         ["CAS/Haiti"],
         ["CAS/Palu"],
@@ -77,28 +72,28 @@ def test_the_cas_layout_splits_at_random_or_by_region(tmp_path: Path) -> None:
 def test_an_index_splits_by_group(folders: Path, tmp_path: Path) -> None:
     rows = "\n".join(f"s{i:02},{'north' if i % 2 else 'south'}" for i in range(20))
     (folders / "index.csv").write_text(f"stem,county\n{rows}\n")
-    described = _toml(
+    described = write_data_file(
         tmp_path / "d.toml",
         '[[source]]\nname = "s"\nroot = "scars"\nindex = "index.csv"\ngroup = "county"\n'
         'train = ["north"]\ntest = ["south"]\n',
     )
-    data = load_data(described, seed=0)
+    data = load_data(DataRequest(described, seed=0))
     assert {int(s.image.stem[1:]) % 2 for s in data.samples["train"]} == {1}
     assert {int(s.image.stem[1:]) % 2 for s in data.samples["test"]} == {0}
     assert data.samples["val"] == ()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     moved = shutil.copy(described, elsewhere)
-    assert load_data(Path(moved), seed=0, root=tmp_path).groups("train") == data.groups("train")
+    assert load_data(DataRequest(Path(moved), seed=0, root=tmp_path)).groups("train") == data.groups("train")
 
 
 def test_a_scene_is_divided_by_windows_and_not_judged_where_it_is_not_valid(scene: Path, tmp_path: Path) -> None:
-    described = _toml(
+    described = write_data_file(
         tmp_path / "d.toml",
         '[[source]]\nname = "o"\nroot = "ortho"\nlayout = "scenes"\nvalid = "valid"\nmask_landslide = [1]\n'
         "windows = { train = [0, 0, 192, 90], test = [0, 100, 192, 160] }\n",
     )
-    data = load_data(described, seed=0)
+    data = load_data(DataRequest(described, seed=0))
     train, test = data.samples["train"][0], data.samples["test"][0]
     assert (train.height_px, train.width_px, test.height_px) == (90, 192, 60)
     image, valid, labels = read_labelled(train, data.input, train.window_ltrb)
@@ -116,11 +111,11 @@ def test_sixteen_bit_and_float_imagery_is_declared_never_guessed(tmp_path: Path)
         write_image(tmp_path / "d" / "images" / f"{i}.tif", image.astype(np.uint16) * 12)
         write_image(tmp_path / "d" / "masks" / f"{i}.tif", mask)
     with pytest.raises(DataError, match="is uint16 and uint8 was declared"):
-        load_data(tmp_path / "d", seed=0)
+        load_data(DataRequest(tmp_path / "d", seed=0))
     with pytest.raises(DataError, match="needs its own mean and std; measure them with: kda-train statistics"):
-        load_data(tmp_path / "d", seed=0, input_contract=InputContract(pixel_type="uint16", value_range=(0, 3060)))
+        load_data(DataRequest(tmp_path / "d", seed=0, input=InputContract(pixel_type="uint16", value_range=(0, 3060))))
     declared = InputContract(pixel_type="uint16", value_range=(0, 3060), mean=(1000, 1000, 1000), std=(500, 500, 500))
-    data = load_data(tmp_path / "d", seed=0, input_contract=declared)
+    data = load_data(DataRequest(tmp_path / "d", seed=0, input=declared))
     pixels, _, _ = read_labelled(data.samples["train"][0], data.input, data.samples["train"][0].window_ltrb)
     np.testing.assert_array_equal(pixels, image.astype(np.uint16) * 12)
 
@@ -192,7 +187,7 @@ def test_what_contradicts_itself_is_named_before_training(folders: Path, spoil: 
     assert callable(spoil)
     spoil(folders)
     with pytest.raises(DataError, match=reason) as caught:
-        load_data(folders, seed=0)
+        load_data(DataRequest(folders, seed=0))
     assert "\n" not in str(caught.value)
 
 
@@ -220,11 +215,11 @@ def test_a_data_file_that_does_not_fit_is_refused_with_the_reason(
     folders: Path, tmp_path: Path, text: str, reason: str
 ) -> None:
     with pytest.raises(DataError, match=reason):
-        load_data(_toml(tmp_path / "d.toml", text), seed=0)
+        load_data(DataRequest(write_data_file(tmp_path / "d.toml", text), seed=0))
 
 
 def test_a_folder_of_no_known_layout_and_a_missing_path_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="neither images/ and masks/ nor regions"):
-        load_data(tmp_path, seed=0)
+        load_data(DataRequest(tmp_path, seed=0))
     with pytest.raises(DataError, match="no data file or folder"):
-        load_data(tmp_path / "none.toml", seed=0)
+        load_data(DataRequest(tmp_path / "none.toml", seed=0))

@@ -1,4 +1,4 @@
-"""Imagery without labels: all of it is found, none that is held out is seen, and none of it is judged."""
+"""Imagery without labels: all of it is found, and none that is held out is seen."""
 
 from __future__ import annotations
 
@@ -8,24 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from worlds import scar, write_image
+from worlds import scar, write_data_file, write_image
 
 from kda_edge.errors import DataError
 from kda_edge.manifest import InputContract
-from kda_edge.train.data import crops as crops_module
-from kda_edge.train.data.augmentation import Augmentation
 from kda_edge.train.data.band_statistics import band_statistics
-from kda_edge.train.data.crops import CACHED_IMAGE_PX, Crops, draws, read_labelled
-from kda_edge.train.data.data_file import load_data
+from kda_edge.train.data.crops import CACHED_IMAGE_PX, draws
+from kda_edge.train.data.data_file import DataRequest, load_data
 from kda_edge.train.data.unlabelled import load_images
-
-STILL = Augmentation(rotate=False, flip=False, scale=(1, 1), colour=0)
-
-
-def _toml(path: Path, text: str) -> Path:
-    path.write_text(text)
-    return path
 
 
 def _image(path: Path, seed: int = 0, height_px: int = 40, width_px: int = 48, **profile: Any) -> Path:
@@ -46,7 +36,7 @@ def pile(tmp_path: Path) -> Path:
 
 
 def test_a_folder_is_searched_to_any_depth_and_hidden_names_are_skipped(pile: Path) -> None:
-    data = load_images(pile, seed=0)
+    data = load_images(DataRequest(pile, seed=0))
     found = {s.image.relative_to(pile).as_posix(): s.group for s in data.samples["train"]}
     assert found == {
         "SHOUTED.TIF": "unlabelled",
@@ -59,7 +49,7 @@ def test_a_folder_is_searched_to_any_depth_and_hidden_names_are_skipped(pile: Pa
     assert data.groups("train") == ["pile/north", "pile/north/2024", "pile/south", "pile/unlabelled"]
     assert (data.samples["val"], data.samples["test"]) == ((), ())
     assert all(s.mask is None and s.source.layout == "folders" for s in data.samples["train"])
-    assert load_images(pile, seed=9).samples == data.samples
+    assert load_images(DataRequest(pile, seed=9)).samples == data.samples
 
 
 def test_linked_folders_are_followed_once_and_circles_end(pile: Path, tmp_path: Path) -> None:
@@ -67,7 +57,7 @@ def test_linked_folders_are_followed_once_and_circles_end(pile: Path, tmp_path: 
     (pile / "link").symlink_to(tmp_path / "elsewhere")
     (pile / "again").symlink_to(tmp_path / "elsewhere")
     (pile / "north" / "circle").symlink_to(pile)
-    names = [s.image.name for s in load_images(pile, seed=0).samples["train"]]
+    names = [s.image.name for s in load_images(DataRequest(pile, seed=0)).samples["train"]]
     assert sorted(names) == sorted(["SHOUTED.TIF", "a.tif", "b.png", "a.jpg", "a.webp", "c.tif", "d.png"])
 
 
@@ -75,20 +65,20 @@ def test_one_scene_is_cut_into_as_many_crops_as_tile_it_and_a_small_image_into_o
     side_px = int(CACHED_IMAGE_PX**0.5)
     large = write_image(tmp_path / "d" / "scene.tif", np.ones((side_px + 1, side_px + 1, 3), np.uint8))
     write_image(tmp_path / "d" / "tile.tif", np.ones((side_px, side_px, 3), np.uint8))
-    scene, tile = load_images(tmp_path / "d", seed=0).samples["train"]
+    scene, tile = load_images(DataRequest(tmp_path / "d", seed=0)).samples["train"]
     assert (scene.source.layout, scene.source.name, draws(scene, 512)) == ("scenes", "d", 9)
     assert (tile.source.layout, draws(tile, 512)) == ("folders", 1)
-    (alone,) = load_images(large, seed=0).samples["train"]
+    (alone,) = load_images(DataRequest(large, seed=0)).samples["train"]
     assert (alone.image, alone.source.layout, alone.window_ltrb) == (large, "scenes", (0, 0, side_px + 1, side_px + 1))
     large.rename(write_image(tmp_path / "l" / "images" / "scene.tif", np.zeros((1, 1, 3), np.uint8)))
     write_image(tmp_path / "l" / "masks" / "scene.tif", np.zeros((side_px + 1, side_px + 1), np.uint8))
-    (labelled,) = load_images(tmp_path / "l", seed=0).samples["train"]
+    (labelled,) = load_images(DataRequest(tmp_path / "l", seed=0)).samples["train"]
     assert (labelled.source.layout, labelled.mask, draws(labelled, 512)) == ("scenes", None, 9)
 
 
 def test_of_labelled_folders_only_the_train_split_is_seen(folders: Path) -> None:
     for seed in (0, 1):
-        labelled, images = load_data(folders, seed=seed), load_images(folders, seed=seed)
+        labelled, images = load_data(DataRequest(folders, seed=seed)), load_images(DataRequest(folders, seed=seed))
         train = [s.image for s in labelled.samples["train"]]
         assert 0 < len(train) < 20
         assert [s.image for s in images.samples["train"]] == train
@@ -98,14 +88,14 @@ def test_of_labelled_folders_only_the_train_split_is_seen(folders: Path) -> None
 def test_of_a_data_file_only_the_train_groups_and_windows_are_seen(folders: Path, scene: Path, tmp_path: Path) -> None:
     rows = "\n".join(f"s{i:02},{'north' if i % 2 else 'south'}" for i in range(20))
     (folders / "index.csv").write_text(f"stem,county\n{rows}\n")
-    described = _toml(
+    described = write_data_file(
         tmp_path / "d.toml",
         '[[source]]\nname = "s"\nroot = "scars"\nindex = "index.csv"\ngroup = "county"\n'
         'train = ["north"]\ntest = ["south"]\n'
         '[[source]]\nname = "o"\nroot = "ortho"\nlayout = "scenes"\nvalid = "valid"\n'
         "windows = { train = [0, 0, 192, 90], test = [0, 100, 192, 160] }\n",
     )
-    samples = load_images(described, seed=0).samples["train"]
+    samples = load_images(DataRequest(described, seed=0)).samples["train"]
     assert {int(s.image.stem[1:]) % 2 for s in samples if s.source.name == "s"} == {1}
     (part,) = [s for s in samples if s.source.name == "o"]
     assert (part.window_ltrb, part.source.layout) == ((0, 0, 192, 90), "scenes")
@@ -114,14 +104,14 @@ def test_of_a_data_file_only_the_train_groups_and_windows_are_seen(folders: Path
 
 def test_phase_two_takes_nothing_from_a_source_without_masks(folders: Path, pile: Path, tmp_path: Path) -> None:
     labelled = '[[source]]\nname = "s"\nroot = "scars"\n'
-    alone = load_data(_toml(tmp_path / "alone.toml", labelled), seed=0)
-    mixed = _toml(
+    alone = load_data(DataRequest(write_data_file(tmp_path / "alone.toml", labelled), seed=0))
+    mixed = write_data_file(
         tmp_path / "mixed.toml",
         f'{labelled}[[source]]\nname = "p"\nroot = "pile"\nimages = ""\nmasks = ""\ndraws = 3\n'
         '[[source]]\nname = "one"\nroot = "pile"\nimages = "south/c.tif"\nmasks = ""\nlayout = "scenes"\n',
     )
-    assert load_data(mixed, seed=0).samples == alone.samples
-    samples = load_images(mixed, seed=0).samples["train"]
+    assert load_data(DataRequest(mixed, seed=0)).samples == alone.samples
+    samples = load_images(DataRequest(mixed, seed=0)).samples["train"]
     assert [s.image for s in samples if s.source.name == "s"] == [s.image for s in alone.samples["train"]]
     assert [draws(s, 64) for s in samples if s.source.name == "p"] == [3] * 6
     assert [(s.image, s.source.layout) for s in samples if s.source.name == "one"] == [
@@ -134,14 +124,14 @@ def test_an_image_that_another_source_holds_out_is_refused(folders: Path, tmp_pa
         '[[source]]\nname = "s"\nroot = "scars"\ntrain = ["s00", "s02"]\ntest = ["s01"]\n'
         '[[source]]\nname = "p"\nroot = "more"\nimages = ""\nmasks = ""\n'
     )
-    described = _toml(tmp_path / "d.toml", text)
+    described = write_data_file(tmp_path / "d.toml", text)
     more = tmp_path / "more"
     more.mkdir()
     (more / "x.png").symlink_to(folders / "images" / "s02.png")
-    assert len(load_images(described, seed=0).samples["train"]) == 3
+    assert len(load_images(DataRequest(described, seed=0)).samples["train"]) == 3
     (more / "y.png").symlink_to(folders / "images" / "s01.png")
     with pytest.raises(DataError, match=r"y\.png is held out by source s and lies in source p") as caught:
-        load_images(described, seed=0)
+        load_images(DataRequest(described, seed=0))
     assert "\n" not in str(caught.value)
 
 
@@ -152,9 +142,11 @@ def test_labelled_images_inside_a_pile_are_refused(pile: Path, inside: str, name
     for name in names:
         _image(pile / "region" / inside / name / "a.png")
     with pytest.raises(DataError, match="holds labelled images") as caught:
-        load_images(pile / "region" if inside == "." and names[0] == "img" else pile, seed=0)
+        load_images(DataRequest(pile / "region" if inside == "." and names[0] == "img" else pile, seed=0))
     assert str(pile / "region" / inside) in str(caught.value)
-    assert load_images(pile / "region" / inside / names[0], seed=0).groups("train") == [f"{names[0]}/unlabelled"]
+    assert load_images(DataRequest(pile / "region" / inside / names[0], seed=0)).groups("train") == [
+        f"{names[0]}/unlabelled"
+    ]
 
 
 def _damaged(path: Path) -> None:
@@ -185,7 +177,7 @@ def _broken_link(path: Path) -> None:
 def test_an_image_that_is_not_as_declared_is_named(pile: Path, spoil: Any, reason: str) -> None:
     spoil(pile / "north" / "2024" / "z.tif")
     with pytest.raises(DataError, match=reason) as caught:
-        load_images(pile, seed=0)
+        load_images(DataRequest(pile, seed=0))
     assert str(pile / "north" / "2024" / "z.tif") in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -195,8 +187,8 @@ def test_sixteen_bit_imagery_is_declared_and_can_be_measured_without_masks(tmp_p
     scene = write_image(tmp_path / "d" / "a.tif", image)
     declared = InputContract(pixel_type="uint16", value_range=(0, 3060))
     with pytest.raises(DataError, match="measure them with: kda-train statistics"):
-        load_images(scene, seed=0, input_contract=declared)
-    data = load_images(scene, seed=0, input_contract=declared, need_statistics=False)
+        load_images(DataRequest(scene, seed=0, input=declared))
+    data = load_images(DataRequest(scene, seed=0, input=declared, need_statistics=False))
     mean, std = band_statistics(data.samples["train"], data.input)
     np.testing.assert_allclose(mean, image.mean(axis=(0, 1)))
     np.testing.assert_allclose(std, image.std(axis=(0, 1)))
@@ -209,21 +201,21 @@ def test_sixteen_bit_imagery_is_declared_and_can_be_measured_without_masks(tmp_p
 def test_a_source_without_masks_is_all_for_train(pile: Path, tmp_path: Path, key: str) -> None:
     text = f'[[source]]\nname = "p"\nroot = "pile"\nimages = ""\nmasks = ""\n{key}\n'
     with pytest.raises(DataError, match="source p: without masks all images are for train"):
-        load_images(_toml(tmp_path / "d.toml", text), seed=0)
+        load_images(DataRequest(write_data_file(tmp_path / "d.toml", text), seed=0))
 
 
 def test_where_there_are_no_images_the_place_is_named(tmp_path: Path, folders: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty holds no images \(\.tif"):
-        load_images(tmp_path / "empty", seed=0)
+        load_images(DataRequest(tmp_path / "empty", seed=0))
     with pytest.raises(DataError, match=r"no data file or folder .*none\.tif"):
-        load_images(tmp_path / "none.tif", seed=0)
+        load_images(DataRequest(tmp_path / "none.tif", seed=0))
     for text, reason in (
         ('[[source]]\nname = "p"\nroot = "gone"\nmasks = ""\n', r"no folder or image .*gone/images"),
         ('[[source]]\nname = "s"\nroot = "scars"\ntest = ["s01"]\n', "no images in its train split"),
     ):
         with pytest.raises(DataError, match=reason):
-            load_images(_toml(tmp_path / "d.toml", text), seed=0)
+            load_images(DataRequest(write_data_file(tmp_path / "d.toml", text), seed=0))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
@@ -231,64 +223,6 @@ def test_a_folder_that_cannot_be_read_is_named_and_not_skipped(pile: Path) -> No
     (pile / "south").chmod(0)
     try:
         with pytest.raises(PermissionError, match="south"):
-            load_images(pile, seed=0)
+            load_images(DataRequest(pile, seed=0))
     finally:
         (pile / "south").chmod(0o755)
-
-
-def test_crops_without_a_mask_are_the_same_pixels_and_never_judged(folders: Path) -> None:
-    labelled, images = load_data(folders, seed=0), load_images(folders, seed=0)
-    augmentation = Augmentation()
-    with_masks = Crops(labelled.samples["train"], labelled.input, augmentation, crop_px=64, seed=0)
-    without = Crops(images.samples["train"], images.input, augmentation, crop_px=64, seed=0)
-    assert len(without) == len(with_masks)
-    for item in range(len(without)):
-        pixels, labels = without[item]
-        assert torch.equal(pixels, with_masks[item][0])
-        assert labels.dtype == torch.uint8
-        assert (labels == 255).all()
-
-
-def test_crops_of_a_scene_lie_all_over_its_data_and_not_beyond(tmp_path: Path) -> None:
-    """Pixel values tell where a crop comes from: half of the scene holds data, row and column in red and green."""
-    rows, cols = np.mgrid[:160, :192].astype(np.uint8)
-    image = np.dstack([rows + 1, cols + 1, np.full_like(rows, 200)])
-    image[:, :96] = 0
-    path = write_image(tmp_path / "d" / "a.tif", image, nodata=0)
-    described = _toml(
-        tmp_path / "d.toml",
-        '[input]\nmean = [0, 0, 0]\nstd = [1, 1, 1]\n[[source]]\nname = "d"\nroot = "d"\nimages = "a.tif"\nmasks = ""\n'
-        'layout = "scenes"\ndraws = 60\n',
-    )
-    data = load_images(described, seed=0)
-    (sample,) = data.samples["train"]
-    landslide, valid = crops_module._interesting_cells(sample, data.input)
-    assert len(landslide) == 0
-    assert {tuple(cell) for cell in valid.tolist()} == {(row, col) for row in range(10) for col in range(6, 12)}
-    crops = Crops(data.samples["train"], data.input, STILL, crop_px=32, seed=0)
-    centres = np.array([crops[item][0][:2, 16, 16].numpy() for item in range(len(crops))]) - 1
-    assert centres[:, 1].min() >= 95
-    assert np.ptp(centres[:, 0]) > 100
-    assert np.ptp(centres[:, 1]) > 60
-    _, valid_pixels, labels = read_labelled(sample, data.input, (80, 0, 112, 32))
-    assert path.is_file()
-    assert (valid_pixels == (np.arange(80, 112) >= 96)).all()
-    assert (labels == 255).all()
-
-
-@pytest.mark.parametrize("layout", ["folders", "scenes"])
-@pytest.mark.parametrize("pixel_type", ["uint8", "float32"])
-def test_a_crop_without_any_data_is_finite_and_constant(tmp_path: Path, layout: str, pixel_type: str) -> None:
-    """Tiles cut from an orthophoto's edge are often empty. One colour teaches nothing, and spoils nothing."""
-    nodata = 0 if pixel_type == "uint8" else np.nan
-    write_image(tmp_path / "d" / "a.tif", np.full((70, 70, 3), nodata, pixel_type), nodata=nodata)
-    described = _toml(
-        tmp_path / "d.toml",
-        f'[input]\npixel_type = "{pixel_type}"\nmean = [1, 1, 1]\n'
-        f'[[source]]\nname = "d"\nroot = "d"\nimages = "a.tif"\nmasks = ""\nlayout = "{layout}"\n',
-    )
-    data = load_images(described, seed=0)
-    pixels, labels = Crops(data.samples["train"], data.input, Augmentation(), crop_px=64, seed=0)[0]
-    assert torch.isfinite(pixels).all()
-    assert (pixels == pixels[:, :1, :1]).all()
-    assert (labels == 255).all()

@@ -14,7 +14,7 @@ from worlds import scar, write_image
 
 from kda_edge.errors import DataError, UsageError
 from kda_edge.manifest import InputContract
-from kda_edge.train.data.data_file import DataSet, load_data
+from kda_edge.train.data.data_file import DataRequest, DataSet, load_data
 from kda_edge.train.data.image_files import IGNORED, LANDSLIDE
 from kda_edge.train.data.sources import Sample, Source
 from kda_edge.train.figures.image_view import read_view
@@ -61,7 +61,7 @@ def half(tmp_path: Path) -> DataSet:
         write_image(tmp_path / "half" / "images" / f"h{i}.png", image)
         write_image(tmp_path / "half" / "masks" / f"h{i}.png", mask * 255 * (i % 2))
     (tmp_path / "half.toml").write_text('[[source]]\nname = "half"\nroot = "half"\nfractions = [0, 0, 1]\n')
-    return load_data(tmp_path / "half.toml", seed=0)
+    return load_data(DataRequest(tmp_path / "half.toml", seed=0))
 
 
 def test_images_are_drawn_at_random_among_those_with_landslide(half: DataSet) -> None:

@@ -17,7 +17,7 @@ from kda_edge.manifest import InputContract, TrainingRecord
 from kda_edge.networks.checkpoint import Checkpoint, read_checkpoint
 from kda_edge.tiling.predict import predict_array
 from kda_edge.train.cli.train import main
-from kda_edge.train.data.data_file import load_data
+from kda_edge.train.data.data_file import DataRequest, load_data
 from kda_edge.train.data.image_files import BACKGROUND, IGNORED, LANDSLIDE
 from kda_edge.train.figures import colouring
 from kda_edge.train.figures.mask_sheet import counts_of, distinct_names, judge, model_from_checkpoint, outcomes_of
@@ -55,7 +55,7 @@ def test_a_code_is_shown_where_it_lies(own: tuple[int, int], shown: tuple[int, i
 
 
 def test_a_window_of_a_scene_is_judged_as_evaluate_judges_the_whole(scene: Path, tmp_path: Path) -> None:
-    data = load_data(scene, seed=0)
+    data = load_data(DataRequest(scene, seed=0))
     (sample,) = [s for split in data.samples.values() for s in split]
     sample = dataclasses.replace(sample, window_ltrb=(10, 5, 192, 150))
     network = read_checkpoint(write_student(tmp_path / "a.pt")).student
@@ -111,7 +111,7 @@ def test_masks_are_compared_on_images_that_chance_chose(
     assert list(content["checkpoints"]) == ["kd", "kda"]
     assert content["drawn_at_random"] is True
     assert len(content["images"]) == 2
-    data = load_data(folders, seed=0)
+    data = load_data(DataRequest(folders, seed=0))
     for image in content["images"]:
         (sample,) = [s for s in data.samples["train"] if s.image.stem == image["image"]]
         for name, path in zip(("kd", "kda"), checkpoints, strict=True):
@@ -152,7 +152,7 @@ def test_masks_of_models_of_other_imagery_are_refused(folders: Path, tmp_path: P
 
 
 def test_images_that_are_named_are_shown_in_that_order(folders: Path, tmp_path: Path) -> None:
-    names = [sample.image.stem for sample in load_data(folders, seed=0).samples["train"][:3]][::-1]
+    names = [sample.image.stem for sample in load_data(DataRequest(folders, seed=0)).samples["train"][:3]][::-1]
     ckpt = str(write_student(tmp_path / "a.pt"))
     assert _masks(folders, "--ckpt", ckpt, "--split", "train", "--window-px", "32", "--images", *names) == 0
     images = json.loads((tmp_path / "masks.json").read_text())["images"]

@@ -19,9 +19,10 @@ from kda_edge.train.segmentation.losses import LossWeights, segmentation_loss
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
-def run(arguments: Sequence[str], *, processes: int) -> None:
+def run(arguments: Sequence[str], *, processes: int, memory_format: str = "contiguous") -> None:
     launcher = TORCHRUN if processes > 1 else ()
     command = [sys.executable, *launcher, "-m", "kda_edge.train", *arguments, "--device", "cpu", "--precision", "fp32"]
+    command += ["--memory-format", memory_format]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -34,20 +35,10 @@ def assert_equal_weights(first: dict[str, Tensor], second: dict[str, Tensor]) ->
         torch.testing.assert_close(second[key], value, rtol=0, atol=2e-5, msg=key)
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import timm
-
-    torch.manual_seed(7)
-    path = tmp_path_factory.mktemp("weights") / "test_vit.pt"
-    torch.save(timm.create_model("test_vit", pretrained=False).state_dict(), path)
-    return path
-
-
 @pytest.mark.slow
-def test_two_processes_distil_what_one_distils(folders: Path, weights: Path, tmp_path: Path) -> None:
+def test_two_processes_distil_what_one_distils(folders: Path, vit_weights: Path, tmp_path: Path) -> None:
     options = ["--data", str(folders / "images"), "--variant", "nano", "--teacher", "test_vit", "--epochs", "1"]
-    options += ["--teacher-weights", str(weights), "--discriminator", "test_vit", "--batch", "6", "--crop-px", "64"]
+    options += ["--teacher-weights", str(vit_weights), "--discriminator", "test_vit", "--batch", "6", "--crop-px", "64"]
     options += ["--student-rate", "1e-4", "1e-5", "--loss-weights", "adaptive", "--workers", "0"]
     for processes in (1, 2):
         run(["distill", *options, "--out", str(tmp_path / str(processes))], processes=processes)
@@ -70,6 +61,21 @@ def test_two_processes_segment_what_one_segments(folders: Path, tmp_path: Path) 
     metrics = [content["training"]["metrics"] for content in contents]
     for group, values in metrics[0].items():
         assert metrics[1][group] == pytest.approx(values, abs=0.01)
+
+
+@pytest.mark.slow
+def test_two_processes_compute_in_what_the_first_one_found_fastest(folders: Path, tmp_path: Path) -> None:
+    options = ["--data", str(folders), "--variant", "nano", "--epochs", "1", "--batch", "4", "--crop-px", "32"]
+    options += ["--backbone-rate", "1e-4", "1e-5", "--decoder-rate", "1e-4", "1e-5", "--workers", "0"]
+    run(["segment", *options, "--out", str(tmp_path / "auto")], processes=2, memory_format="auto")
+    found = read_content(tmp_path / "auto" / "last.pt")["run"]
+    for memory_format in ("contiguous", "channels_last"):
+        run(["segment", *options, "--out", str(tmp_path / memory_format)], processes=2, memory_format=memory_format)
+    same = read_content(tmp_path / found["compute"]["memory_format"] / "last.pt")["run"]
+    assert same["compute"] == found["compute"]
+    assert all(torch.equal(value, same["network"][key]) for key, value in found["network"].items())
+    (other,) = {"contiguous", "channels_last"} - {found["compute"]["memory_format"]}
+    assert_equal_weights(read_content(tmp_path / other / "last.pt")["run"]["network"], found["network"])
 
 
 def test_shares_of_a_batch_add_up_to_its_loss_and_gradient() -> None:

@@ -1,0 +1,97 @@
+"""The networks of phase 1, as its settings name them: teacher, student with necks, and discriminator."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kda_edge.errors import UsageError
+from kda_edge.networks.student import VARIANTS, Student
+
+from .alignment import AlignedStudent, matched_stages
+from .config import DistillConfig
+from .discriminator import Discriminator
+from .frozen_backbones import FrozenBackbone, open_backbone
+
+
+@dataclass(frozen=True)
+class DistillationModels:
+    """The networks of phase 1, all on one device.
+
+    Attributes:
+        teacher: frozen.
+        student: the encoder that learns, with a neck a level.
+        discriminator: None: there is none (`--method kd`).
+        shapes: (C, h, w) of the teacher's maps of a crop.
+    """
+
+    teacher: FrozenBackbone
+    student: AlignedStudent
+    discriminator: Discriminator | None
+    shapes: list[tuple[int, int, int]]
+
+    @property
+    def learners(self) -> list[nn.Module]:
+        """The networks that learn; the discriminator looks through one that does not."""
+        return [self.student, *([] if self.discriminator is None else [self.discriminator])]
+
+    def in_format(self, memory_format: torch.memory_format) -> DistillationModels:
+        """Put the kernels of all networks into a memory format, in place; no value changes."""
+        for network in (self.teacher, *self.learners):
+            network.to(memory_format=memory_format)
+        return self
+
+    def with_copies_of_learners(self) -> DistillationModels:
+        """Return the same frozen networks, and copies of what learns."""
+        discriminator = self.discriminator
+        if discriminator is not None:
+            frozen = discriminator.backbone
+            discriminator = copy.deepcopy(discriminator, {id(frozen): frozen})
+        return replace(self, student=copy.deepcopy(self.student), discriminator=discriminator)
+
+
+def open_models(config: DistillConfig, device: torch.device) -> DistillationModels:
+    """Open the frozen models and make those that learn, their weights drawn from `config.seed`.
+
+    Raises:
+        UsageError: no such student or frozen model, or maps that don't fit together.
+        TrainingError: weights that can't be had.
+        MissingDependency: timm is not installed.
+    """
+    teacher = open_backbone(
+        config.teacher,
+        weights=_path(config.teacher_weights),
+        levels="stages" if config.align == "stages" else "last",
+        input_px=config.teacher_px,
+    ).to(device)
+    shapes = teacher.shapes(config.crop_px)
+    if config.variant not in VARIANTS:
+        raise UsageError(f"there is no student {config.variant!r}; choose one of {', '.join(VARIANTS)}")
+    torch.manual_seed(config.seed)
+    student = AlignedStudent(
+        Student(config.variant).encoder,
+        VARIANTS[config.variant].dims,
+        shapes,
+        matched_stages(shapes, config.crop_px),
+    ).to(device)
+    student.encoder.recompute = config.recompute
+    discriminator = _discriminator(config, shapes[-1][0], device) if config.method == "kda" else None
+    return DistillationModels(teacher, student.train(), discriminator, shapes)
+
+
+def _discriminator(config: DistillConfig, channels: int, device: torch.device) -> Discriminator:
+    weights = config.discriminator_weights
+    if not weights and config.discriminator == config.teacher:
+        weights = config.teacher_weights
+    backbone = open_backbone(
+        config.discriminator, weights=_path(weights), levels="stages", option="--discriminator-weights"
+    )
+    return Discriminator(backbone.to(device), channels, config.pseudo_px or config.crop_px, config.doors).to(device)
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None

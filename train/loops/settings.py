@@ -1,0 +1,74 @@
+"""Settings that runs of both phases have, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from kda_edge.errors import UsageError
+from kda_edge.manifest import STRIDE_PX
+
+from ..data.augmentation import Augmentation
+
+AUTO: Final = "auto"  # what a trial at the start of the run finds fastest
+PRECISIONS: Final = (AUTO, "fp32", "bf16")
+MEMORY_FORMATS: Final = (AUTO, "contiguous", "channels_last")
+SPEED_ONLY: Final = ("workers", "device", "threads", "recompute")  # settings that leave the weights as they are
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Settings of a training run, whichever phase it is of.
+
+    Attributes:
+        variant: the network, by the name that `network_from_name` takes; in phase 1 a size of the student.
+        epochs: passes over the training images.
+        batch: crops a step, over all processes.
+        crop_px: side of the crops, a multiple of 32.
+        warmup_epochs: with a rising rate of the student.
+        weight_decay: AdamW's, on matrices and kernels only.
+        clip_norm: largest norm of the student's gradient; 0: not limited.
+        recompute: run the encoder's blocks again in the backward pass instead of keeping their activations.
+        augmentation: how crops vary.
+        seed: of everything random.
+        precision: one of `PRECISIONS`.
+        memory_format: one of `MEMORY_FORMATS`.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        workers: processes that prepare crops.
+        threads: of PyTorch on the CPU; 0: its own choice.
+    """
+
+    variant: str = "base"
+    epochs: int = 200
+    batch: int
+    crop_px: int
+    warmup_epochs: int = 0
+    weight_decay: float = 0.01
+    clip_norm: float = 0.0
+    recompute: bool = False
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    seed: int = 0
+    precision: str = AUTO
+    memory_format: str = AUTO
+    device: str = "auto"
+    workers: int = 2
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        require_side("crop_px", self.crop_px)
+        if self.epochs < 1 or self.batch < 1:
+            raise UsageError("epochs and batch must be 1 or more")
+        require_choice("precision", self.precision, PRECISIONS)
+        require_choice("memory_format", self.memory_format, MEMORY_FORMATS)
+
+
+def require_side(name: str, side_px: int) -> None:
+    """Raise `UsageError` unless the side of a crop is one that the network's strides divide."""
+    if side_px < STRIDE_PX or side_px % STRIDE_PX:
+        raise UsageError(f"{name} must be a multiple of {STRIDE_PX} px, not {side_px}")
+
+
+def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise `UsageError` unless a setting is one of its choices."""
+    if value not in choices:
+        raise UsageError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
