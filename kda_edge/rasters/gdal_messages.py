@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,6 +90,47 @@ _attention: Final = _Attention()
 call_in_forks(_attention.begin_anew)
 
 
+class _Undecodable:
+    """Has messages of GDAL that are no UTF-8 heard like all others, while anybody works with it.
+
+    A damaged file's header may be quoted in them. rasterio fails on such a message in a callback, where Python prints a
+    traceback and drops the message: a warning would go unheard.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._users = threading.Lock(), 0
+        self._before = sys.unraisablehook
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._before, sys.unraisablehook = sys.unraisablehook, self._hear
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                sys.unraisablehook = self._before
+
+    def begin_anew(self) -> None:
+        """Forget the users, whose threads a fork does not have, and the lock that one of them may have held."""
+        self._lock = threading.Lock()
+        if self._users:
+            self._users, sys.unraisablehook = 0, self._before
+
+    def _hear(self, dropped: sys.UnraisableHookArgs) -> None:
+        error = dropped.exc_value
+        if isinstance(error, UnicodeDecodeError) and str(dropped.object).startswith("rasterio."):
+            _attention.log.warning("%s", bytes(error.object).decode("utf-8", "backslashreplace"))
+        else:
+            self._before(dropped)
+
+
+undecodable_heard: Final = _Undecodable()
+call_in_forks(undecodable_heard.begin_anew)
+
+
 @contextmanager
 def listening(heard: list[str]) -> Iterator[None]:
     """Add to a list what GDAL warns of in this thread, each sentence once; rasterio tells it to its logger only.
@@ -104,7 +146,7 @@ def listening(heard: list[str]) -> Iterator[None]:
             "logging.disable keeps GDAL's warnings of damaged pixels from being heard; set a logger's level instead"
         )
     ear = _Ear(heard)
-    with _attention:
+    with _attention, undecodable_heard:
         _attention.log.addFilter(ear)
         try:
             yield

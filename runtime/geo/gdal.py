@@ -15,7 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 from kda_edge.gdal_setup import set_up_gdal
 from kda_edge.opening_process import call_in_forks
-from kda_edge.rasters.gdal_messages import GDAL_ERRORS, STRICT, one_line
+from kda_edge.rasters.gdal_messages import GDAL_ERRORS, STRICT, one_line, undecodable_heard
 
 from .raster_names import RasterName
 from .readers_writer_lock import ReadersWriterLock
@@ -124,6 +124,7 @@ def gdal_session() -> Iterator[None]:
     set_up_gdal()
     with (
         _cache,
+        undecodable_heard,
         rasterio.Env(
             **STRICT,
             GDAL_TIFF_INTERNAL_MASK=True,
