@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+import rasterio
+from rasterio.transform import Affine
 
 from kda_edge.errors import UsageError
 from kda_edge.rasters.gdal_messages import listening
 
+ONE = Affine(1, 0, 0, 0, -1, 9)
 LOG = logging.getLogger("rasterio._err")
 
 
@@ -73,3 +78,19 @@ def test_a_program_that_has_switched_all_warnings_off_is_told() -> None:
             pass
     finally:
         logging.disable(logging.NOTSET)
+
+
+def test_a_message_that_is_no_text_is_heard_and_nothing_is_printed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """GDAL quotes what a damaged header holds; rasterio drops such a message and has Python print a traceback."""
+    path, before = tmp_path / "s.tif", sys.unraisablehook
+    with rasterio.open(path, "w", driver="GTiff", width=9, height=9, count=1, dtype="uint8", transform=ONE) as dataset:
+        dataset.update_tags(flown="today")
+    path.write_bytes(path.read_bytes().replace(b"<Item name=", b"<Item \xe8ame ").replace(b'"flown"', b'\xe8flown"'))
+    heard: list[str] = []
+    with rasterio.Env(), listening(heard), rasterio.open(path):
+        assert sys.unraisablehook != before
+    assert any("\\xe8" in text for text in heard)
+    assert sys.unraisablehook == before
+    assert capfd.readouterr().err == ""
