@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, Final
 
 from rasterio._err import CPLE_BaseError  # raised by GDAL calls that rasterio doesn't wrap; it has no public name
@@ -99,32 +100,39 @@ class _Undecodable:
 
     def __init__(self) -> None:
         self._lock, self._users = threading.Lock(), 0
-        self._before = sys.unraisablehook
+        self._before = sys.unraisablehook, sys.excepthook
 
     def __enter__(self) -> None:
         with self._lock:
             if self._users == 0:
-                self._before, sys.unraisablehook = sys.unraisablehook, self._hear
+                self._before = sys.unraisablehook, sys.excepthook
+                sys.unraisablehook, sys.excepthook = self._hear, self._pass_on
             self._users += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._users -= 1
             if self._users == 0:
-                sys.unraisablehook = self._before
+                sys.unraisablehook, sys.excepthook = self._before
 
     def begin_anew(self) -> None:
         """Forget the users, whose threads a fork does not have, and the lock that one of them may have held."""
         self._lock = threading.Lock()
         if self._users:
-            self._users, sys.unraisablehook = 0, self._before
+            self._users = 0
+            sys.unraisablehook, sys.excepthook = self._before
 
     def _hear(self, dropped: sys.UnraisableHookArgs) -> None:
         error = dropped.exc_value
         if isinstance(error, UnicodeDecodeError) and str(dropped.object).startswith("rasterio."):
             _attention.log.warning("%s", bytes(error.object).decode("utf-8", "backslashreplace"))
         else:
-            self._before(dropped)
+            self._before[0](dropped)
+
+    def _pass_on(self, kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
+        """Keep what Python is told of the same error for the second time, which has no traceback."""
+        if not (isinstance(error, UnicodeDecodeError) and at is None):
+            self._before[1](kind, error, at)
 
 
 undecodable_heard: Final = _Undecodable()
