@@ -154,12 +154,16 @@ def ground_at_centre(placed: Placed) -> Ground | None:
     crs, transform = placed.crs, placed.transform
     if crs is None or transform is None or not (crs.is_projected or crs.is_geographic):
         return None
+    centre = (placed.width_px / 2, placed.height_px / 2)
     try:
-        lonlat = _lonlat(transform, crs, np.array([[placed.width_px / 2], [placed.height_px / 2]]))
+        lon, lat = _lonlat(transform, crs, np.array(centre)[:, None])[:, 0].tolist()
+        plane = CRS.from_dict(proj="laea", lon_0=lon, lat_0=lat, datum="WGS84", units="m")
+        ground = Ground(transform, crs, plane)
+        step_m = ground.step_m(centre)
     except SceneError:
         return None
-    lon, lat = lonlat[:, 0].tolist()
-    return Ground(transform, crs, CRS.from_dict(proj="laea", lon_0=lon, lat_0=lat, datum="WGS84", units="m"))
+    # Coordinates so large that neighbouring pixels have the same ones tell of no ground.
+    return ground if np.isfinite(step_m).all() and np.linalg.det(step_m) != 0 else None
 
 
 def metres_per_unit(crs: CRS) -> float | None:

@@ -142,8 +142,17 @@ def _read(dataset: Any) -> Reference:
             except GDAL_ERRORS:
                 found.lost[here] = True
                 continue
+            if is_missing(dataset, row // step_y, col // step_x):
+                found.valid[here] = False
+                continue
             found.valid[here] = (masks != 0).all(axis=0) & np.all([band != 0 for band in more], axis=0)
     return found
+
+
+def is_missing(dataset: Any, block_row: int, block_col: int) -> bool:
+    """Whether a TIFF says that it never had a block; GDAL makes it up."""
+    name = f"BLOCK_OFFSET_{block_col}_{block_row}"
+    return dataset.driver == "GTiff" and any(dataset.get_tag_item(name, "TIFF", band) is None for band in BANDS)
 
 
 def layers_of(path: Path) -> NDArray[np.uint8]:
