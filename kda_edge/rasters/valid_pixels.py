@@ -26,7 +26,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
 NODATA_TUPLE: Final = "NODATA_VALUES"  # GDAL's tag: a value a band, and no data where a pixel holds all of them
-ULPS: Final = 4  # a nodata value was written as decimals: GDAL takes floats for equal within as many
+ULPS: Final = 4  # units in the last place: floats are equal within as many, since a nodata value is written as decimals
 Mask = NDArray[np.bool_]
 
 

@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 import pytest
 import rasterio
+from image_forms import picture, write_form
 from rasterio.windows import Window
 
-from kda_edge.rasters.gdal_messages import STRICT
+from kda_edge.rasters.gdal_messages import GDAL_ERRORS, STRICT, one_line
 from kda_edge.rasters.strict_window import StrictBands, WindowPixels, opening_warnings
 from kda_edge.runtime.geo.gdal import open_raster
 
@@ -169,3 +170,30 @@ def test_a_png_may_complain_of_its_colour_profile_whenever_it_is_decoded_anew(tm
             found = strict.read(dataset, Window(0, row, 640, 50))
             assert isinstance(found, WindowPixels), found
             np.testing.assert_array_equal(found.image, image[row : row + 50])
+
+
+@pytest.mark.parametrize("rows_px", [150, 64], ids=["at once", "by windows"])
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp", "jpeg 2000", "imagine compressed"])
+def test_what_lies_behind_the_end_of_a_file_is_not_read_though_nobody_has_looked_at_it_as_a_whole(
+    tmp_path: Path, form: str, rows_px: int
+) -> None:
+    """The second line of defence: GDAL must be told to fail, or it takes for pixels what lies in memory, or zeros."""
+    path = write_form(tmp_path, form, picture())
+    good = path.read_bytes()
+    path.write_bytes(good[: len(good) // 2])
+    with rasterio.Env(**STRICT), open_raster(path) as dataset:
+        strict = StrictBands(path, dataset, (1, 2, 3))
+        last = 150 - 150 % rows_px if rows_px < 150 else 0
+        assert isinstance(strict.read(dataset, Window(0, last, 210, 150 - last)), list)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_words_that_are_no_utf_8_end_in_one_line(tmp_path: Path) -> None:
+    """rasterio can't decode what GDAL says of a damaged header."""
+    path = tmp_path / "s.mrf"
+    path.write_bytes(
+        b"<MRF_META><Raster><Size x='9' y='9' c='3'/><Compression>\xc0\xfe</Compression></Raster></MRF_META>"
+    )
+    with pytest.raises(GDAL_ERRORS) as caught:
+        open_raster(path)
+    assert "\n" not in one_line(caught.value)

@@ -124,4 +124,6 @@ def test_a_nodata_tuple_beside_the_file_counts(tmp_path: Path, image: np.ndarray
     assert digest(path) == before
     words = '<Metadata><MDI key="NODATA_VALUES">0 0 0</MDI></Metadata>'
     (tmp_path / "s.tif.aux.xml").write_text(f"<PAMDataset>{words}</PAMDataset>")
-    assert digest(path) != before
+    black = digest(path)
+    (tmp_path / "s.tif.aux.xml").write_text(f"<PAMDataset>{words.replace('0', '255')}</PAMDataset>")
+    assert len({before, black, digest(path)}) == 3

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from declared_rasters import Declared, declared_rasters
+from hypothesis import given, settings
 from image_forms import CHECKED, FRAMES, cuts, holes, picture, write_form
 from rasterio.enums import ColorInterp
+from rasterio.windows import Window
 from worlds import write_image
 
 from kda_edge.errors import DataError
@@ -24,6 +28,18 @@ from kda_edge.train.data.unlabelled import load_images
 
 U8 = InputContract()
 LEARNED_FROM = [form for form in FRAMES if form != "bmp"]  # of the endings that training knows
+
+
+@settings(max_examples=80, deadline=None)
+@given(declared_rasters())
+def test_training_sees_the_same_valid_pixels_as_a_map(declared: Declared) -> None:
+    contract = InputContract(pixel_type=declared.dtype, value_range=(0, 255), mean=(0, 0, 0), std=(1, 1, 1))
+    with tempfile.TemporaryDirectory() as folder:
+        path = declared.write(Path(folder))
+        _, valid = read_image(path, contract, declared.chosen)
+        _, part = read_image(path, contract, declared.chosen, Window(7, 11, 30, 20))
+    np.testing.assert_array_equal(valid, declared.truth()[0])
+    np.testing.assert_array_equal(part, valid[11:31, 7:37])
 
 
 @pytest.mark.parametrize("form", LEARNED_FROM)
@@ -73,6 +89,8 @@ def test_a_cut_png_is_named_before_training_and_by_statistics(
     for number in range(10):
         path = root / kind / f"{number}.png"
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(DataError, match="it ends before its last chunk"):
+        load_data(root, seed=0)
     assert main(["statistics", "--data", str(root)]) == 1
     error = capsys.readouterr().err
     assert "it ends before its last chunk" in error

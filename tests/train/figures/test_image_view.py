@@ -117,3 +117,10 @@ def test_a_large_image_is_cut_around_the_pixel_and_says_where(tmp_path: Path) ->
     assert np.allclose(view.share * 255, raw[:64, 86:150], atol=1e-3)
     with pytest.raises(UsageError, match="larger than 64 px"):
         read_view(sample, InputContract(), at_xy=None, side_px=64, rng=np.random.default_rng(0))
+
+
+def test_no_figure_shows_an_image_that_is_cut_short(half: DataSet) -> None:
+    sample = half.samples["test"][1]
+    sample.image.write_bytes(sample.image.read_bytes()[:-40])
+    with pytest.raises(DataError, match=rf"{sample.image.name} "):
+        read_view(sample, half.input, at_xy=None, side_px=30, rng=np.random.default_rng(0))
