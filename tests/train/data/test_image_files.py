@@ -22,7 +22,7 @@ from kda_edge.runtime.geo.gdal import open_raster
 from kda_edge.train.cli.train import main
 from kda_edge.train.data.band_statistics import band_statistics
 from kda_edge.train.data.crops import read_labelled
-from kda_edge.train.data.data_file import load_data
+from kda_edge.train.data.data_file import DataRequest, load_data
 from kda_edge.train.data.image_files import MaskRule, read_image, read_is_judged, read_mask
 from kda_edge.train.data.unlabelled import load_images
 
@@ -90,7 +90,7 @@ def test_a_cut_png_is_named_before_training_and_by_statistics(
         path = root / kind / f"{number}.png"
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(DataError, match="it ends before its last chunk"):
-        load_data(root, seed=0)
+        load_data(DataRequest(root, seed=0))
     assert main(["statistics", "--data", str(root)]) == 1
     error = capsys.readouterr().err
     assert "it ends before its last chunk" in error
@@ -100,7 +100,7 @@ def test_a_cut_png_is_named_before_training_and_by_statistics(
 
 def test_pixels_that_are_damaged_later_stop_whatever_reads_them(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "d", "tiff deflate")
-    data = load_data(root, seed=0)
+    data = load_data(DataRequest(root, seed=0))
     sample = data.samples["train"][0]
     content = bytearray(sample.image.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 300] = bytes(300)
@@ -141,14 +141,14 @@ def test_images_whose_numbers_mean_different_things_are_not_learned_from_togethe
     """Sentinel-2 before and after processing baseline 04.00."""
     for number in range(3):
         write_image(tmp_path / "d" / f"{number}.tif", picture())
-    assert len(load_images(tmp_path / "d", seed=0).samples["train"]) == 3
+    assert len(load_images(DataRequest(tmp_path / "d", seed=0)).samples["train"]) == 3
     for number in range(3):
         with open_raster(tmp_path / "d" / f"{number}.tif", "r+") as dataset:
             dataset.offsets = (-1000,) * 3
         if number < 2:
             with pytest.raises(DataError, match=r"declares scale and offset 1, -?\d+, .*\.tif 1, -?\d+; the numbers"):
-                load_images(tmp_path / "d", seed=0)
-    assert len(load_images(tmp_path / "d", seed=0).samples["train"]) == 3
+                load_images(DataRequest(tmp_path / "d", seed=0))
+    assert len(load_images(DataRequest(tmp_path / "d", seed=0)).samples["train"]) == 3
 
 
 def test_a_large_jpeg_is_looked_at_once_and_not_at_every_crop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
