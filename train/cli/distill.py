@@ -1,4 +1,4 @@
-"""`kda-train distill`."""
+"""The command `kda-train distill`: its options, and the run that they ask for."""
 
 from __future__ import annotations
 

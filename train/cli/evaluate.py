@@ -1,4 +1,4 @@
-"""`kda-train evaluate` and `kda-train statistics`."""
+"""The commands `kda-train evaluate` and `kda-train statistics`: what is measured on a split, and printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kda-train explain`: what models see, as a figure. `kda-train masks` is added along with it."""
+"""The command `kda-train explain`: what models see, as a figure; `kda-train masks` is added along with it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from kda_edge.manifest import InputContract
 
-    from ..figures.compared_models import Subject
-    from ..figures.heat_sheet import Heat
-    from ..figures.image_view import View
+    from ..figures.compared_models import ComparedModel
+    from ..figures.heat_sheet import HeatMap
+    from ..figures.image_view import ImageView
 
 METHODS = ("similarity", "gradcam")
 
@@ -83,7 +83,7 @@ def _add_explain(commands: Any) -> None:
 
 
 def _explain(options: argparse.Namespace, command: str) -> None:
-    from ..figures.compared_models import common_pixels, open_subject
+    from ..figures.compared_models import common_pixels, open_model
     from ..figures.heat_sheet import common_range, heat_sheet
     from ..figures.panel_sheet import write_png
     from ..loops.devices import resolve_device
@@ -104,9 +104,9 @@ def _explain(options: argparse.Namespace, command: str) -> None:
     if options.range and options.range[0] >= options.range[1]:
         raise UsageError("--range needs LOW below HIGH")
     device = resolve_device(options.device)
-    subjects = [open_subject(name, path).to(device) for name, path in _named_files(options.model)]
-    view = _view(options, common_pixels(subjects))
-    heats = _similarities(options, subjects, view, device) if similar else _gradcams(options, subjects, view)
+    models = [open_model(name, path).to(device) for name, path in _named_files(options.model)]
+    view = _view(options, common_pixels(models))
+    heats = _similarities(options, models, view, device) if similar else _gradcams(options, models, view)
     maps = [heat for _, heat in heats]
     low_high = tuple(options.range) if options.range else common_range(maps) if similar else (0.0, 1.0)
     meaning, notes = _words(options, view)
@@ -146,7 +146,7 @@ def _named_files(models: list[str]) -> list[tuple[str, Path]]:
     return named
 
 
-def _view(options: argparse.Namespace, contract: InputContract) -> View:
+def _view(options: argparse.Namespace, contract: InputContract) -> ImageView:
     import numpy as np
 
     from ..data.sources import Sample, Source
@@ -169,8 +169,8 @@ def _view(options: argparse.Namespace, contract: InputContract) -> View:
 
 
 def _similarities(
-    options: argparse.Namespace, subjects: list[Subject], view: View, device: torch.device
-) -> list[tuple[dict[str, Any], Heat]]:
+    options: argparse.Namespace, models: list[ComparedModel], view: ImageView, device: torch.device
+) -> list[tuple[dict[str, Any], HeatMap]]:
     from ..distillation.frozen_backbones import open_backbone
     from ..figures.heat_sheet import similarity_heat
 
@@ -181,30 +181,32 @@ def _similarities(
         origin = {"kind": "teacher", "file": file, "sha256": teacher.digest()}
         heats.append((origin, similarity_heat(f"teacher: {teacher.name}", teacher, view, centre=options.centred)))
     return heats + [
-        (_origin(one), similarity_heat(one.name, one.backbone, view, centre=options.centred)) for one in subjects
+        (_origin(one), similarity_heat(one.name, one.backbone, view, centre=options.centred)) for one in models
     ]
 
 
-def _gradcams(options: argparse.Namespace, subjects: list[Subject], view: View) -> list[tuple[dict[str, Any], Heat]]:
+def _gradcams(
+    options: argparse.Namespace, models: list[ComparedModel], view: ImageView
+) -> list[tuple[dict[str, Any], HeatMap]]:
     from ..figures.heat_sheet import gradcam_heat
 
-    able = [subject for subject in subjects if subject.network is not None]
+    able = [model for model in models if model.network is not None]
     if not able:
         raise UsageError(
             "Grad-CAM needs a checkpoint that segments, and these are backbones alone; use --by similarity"
         )
     left_out = ["the teacher"] if options.teacher else []
-    left_out += [subject.name for subject in subjects if subject.network is None]
+    left_out += [model.name for model in models if model.network is None]
     if left_out:
         logging.info("left out, for it maps no landslide: %s", ", ".join(left_out))
     return [(_origin(one), gradcam_heat(one, view, options.stage)) for one in able]
 
 
-def _origin(subject: Subject) -> dict[str, Any]:
-    return {"kind": subject.kind, "file": str(subject.file), "sha256": subject.backbone.digest()}
+def _origin(model: ComparedModel) -> dict[str, Any]:
+    return {"kind": model.kind, "file": str(model.file), "sha256": model.backbone.digest()}
 
 
-def _words(options: argparse.Namespace, view: View) -> tuple[str, list[str]]:
+def _words(options: argparse.Namespace, view: ImageView) -> tuple[str, list[str]]:
     """Return what the colours mean, and the notes below the figure."""
     place = "the pixel at the cross" if view.at_xy else "the landslide (outlined)" if view.landslide.any() else ""
     notes = []

@@ -1,4 +1,4 @@
-"""`kda-train fit`."""
+"""The command `kda-train fit`: its options, and the run of both phases that they ask for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kda-train masks`: what models map, as a figure; and the options that figures share."""
+"""The command `kda-train masks`: what models map, as a figure; and the options that figures share."""
 
 from __future__ import annotations
 

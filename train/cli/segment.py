@@ -1,4 +1,4 @@
-"""`kda-train segment`."""
+"""The command `kda-train segment`: its options, and the run that they ask for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random crops: one geometric warp and a colour jitter, both pure functions of a random generator.
+"""Augmentation of crops: one geometric warp and a colour jitter, both pure functions of a random generator.
 
 The paper augments by rotation and flips. Scale and colour are added because sensors and seasons differ more between
 data sets than anything that rotation covers.

@@ -1,4 +1,4 @@
-"""Where training imagery lies, how it is split, and that it is what was declared: all checked before training.
+"""Training data sets, read from a TOML file or a folder: found, split, and checked before training.
 
 A data set is described by a TOML file, or is a folder in one of two layouts:
 

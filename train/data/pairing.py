@@ -1,4 +1,4 @@
-"""Pair the images of a source with their masks and groups, and divide them into splits."""
+"""Images of a source paired with their masks and groups, and divided into splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a data file says of one source of imagery, and one image of it."""
+"""Sources and samples: what a data file says of one source of imagery, and one image of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bring the student's feature maps to the teacher's channels and grid."""
+"""The student with necks, which bring its feature maps to the teacher's channels and grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of phase 1; the defaults are the paper's where it gives any."""
+"""Settings of phase 1, distillation; the defaults are the paper's where it gives any."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ HEAD_WIDTH: Final = 64
 SHUFFLE: Final = 4  # the door works at a quarter of the pseudo-image's side
 
 
-class Door(nn.Module):
-    """Learned layers from a feature map to a pseudo-image of 0..1."""
+class PseudoImageLayers(nn.Module):
+    """The learned layers from a feature map to a pseudo-image of 0..1: a door of the discriminator."""
 
     def __init__(self, channels: int, image_px: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.backbone = backbone
         names = ROLES if doors == "role" else (doors,)
-        self.doors = nn.ModuleDict({name: Door(channels, image_px) for name in names})
+        self.doors = nn.ModuleDict({name: PseudoImageLayers(channels, image_px) for name in names})
         self.levels = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(level[0], HEAD_WIDTH, 1),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -34,9 +34,6 @@ from .config import DistillConfig
 from .distillation_models import DistillationModels, open_models
 from .feature_cache import FeatureCache, kept_teacher
 from .trial_step import DistillationTrial
-
-if TYPE_CHECKING:
-    pass
 
 LOGGER: Final = logging.getLogger(__name__)
 WON: Final = 0.95  # a distance above which the discriminator leaves the student hardly a gradient; unmeasured choice
@@ -99,7 +96,7 @@ def distill(
         smallest_px=config.crop_px,  # the teacher's maps have the shapes that they have for these crops
         suits=lambda compute: cache is None or kept_teacher(cache) == teachers[compute.precision],
     )
-    fabric = open_fabric(config.device, compute.precision)
+    fabric = open_fabric(config.device, compute.precision)  # known only now
     crops.channels_last = compute.memory_format == "channels_last"
     adversarial = AdversarialStep(models.in_format(compute.torch_format), config, data.input, fabric)
     first_epoch, step = 0, 0

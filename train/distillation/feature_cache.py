@@ -1,4 +1,4 @@
-"""Teacher features on disk: computed once, then read through a memory map in every later epoch.
+"""A feature cache: the teacher's maps on disk, computed once, then read through a memory map in every later epoch.
 
 A folder of the cache holds `teacher_features/` with
 

@@ -1,4 +1,4 @@
-"""From numbers to colours: heat over an image, the errors of a mask, and the legends that say what they mean."""
+"""Colours of figures: heat over an image, the errors of a mask, and the legends that say what they mean."""
 
 from __future__ import annotations
 

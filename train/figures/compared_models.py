@@ -1,4 +1,4 @@
-"""The models that `kda-train explain` compares: distilled backbones and checkpoints, as their files say."""
+"""Models that `kda-train explain` compares: distilled backbones and checkpoints, as their files describe them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from .heatmaps import encoder_maps
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A model of ours.
+class ComparedModel:
+    """A model of ours, opened from its file.
 
     Attributes:
         name: for the figure.
@@ -48,7 +48,7 @@ class Subject:
         """What the file holds."""
         return "backbone" if self.network is None else "checkpoint"
 
-    def to(self, device: torch.device) -> Subject:
+    def to(self, device: torch.device) -> ComparedModel:
         """Move it to a device; returns itself."""
         self.backbone.to(device)
         if self.network is not None:
@@ -80,7 +80,7 @@ def input_hw(backbone: FrozenBackbone, image_hw: tuple[int, int]) -> tuple[int, 
     return backbone.input_px(image_hw[0]), backbone.input_px(image_hw[1])
 
 
-def open_subject(name: str, path: Path) -> Subject:
+def open_model(name: str, path: Path) -> ComparedModel:
     """Open a distilled backbone, a checkpoint or a published state dict.
 
     Raises:
@@ -93,7 +93,7 @@ def open_subject(name: str, path: Path) -> Subject:
             raise CheckpointError(f"{path.name} was distilled for {stored.variant!r}, which is no student")
         encoder = Student(stored.variant).encoder
         load_backbone(encoder, stored, path)
-        return Subject(name, path, stored.input, _frozen(encoder, name, stored.input), None, 0.5)
+        return ComparedModel(name, path, stored.input, _frozen(encoder, name, stored.input), None, 0.5)
     try:
         checkpoint = checkpoint_from_content(content, path.name)
     except CheckpointError as error:
@@ -104,17 +104,17 @@ def open_subject(name: str, path: Path) -> Subject:
             "or a published KDA state dict"
         ) from error
     backbone = _frozen(checkpoint.student.encoder, name, checkpoint.input)
-    return Subject(name, path, checkpoint.input, backbone, checkpoint.student, checkpoint.threshold)
+    return ComparedModel(name, path, checkpoint.input, backbone, checkpoint.student, checkpoint.threshold)
 
 
-def common_pixels(subjects: Sequence[Subject]) -> InputContract:
-    """Return the pixels that all subjects were trained on; each keeps its own mean and std.
+def common_pixels(models: Sequence[ComparedModel]) -> InputContract:
+    """Return the pixels that all models were trained on; each keeps its own mean and std.
 
     Raises:
         UsageError: they were trained on different imagery.
     """
-    first = subjects[0]
-    for other in subjects[1:]:
+    first = models[0]
+    for other in models[1:]:
         if not same_pixels(first.input, other.input):
             raise UsageError(
                 f"{first.name} was trained on {described(first.input)} and {other.name} on {described(other.input)}; "

@@ -22,7 +22,7 @@ from kda_edge.errors import TrainingError, UsageError
 from ..data.image_files import BACKGROUND
 from ..distillation.frozen_backbones import FrozenBackbone
 from .colouring import coloured_heat, cross, displayed, hatch, heat_bar, outline
-from .compared_models import Subject, input_hw
+from .compared_models import ComparedModel, input_hw
 from .heatmaps import (
     Separation,
     centred,
@@ -34,13 +34,13 @@ from .heatmaps import (
     similarity_map,
     upsampled,
 )
-from .image_view import View
+from .image_view import ImageView
 from .panel_sheet import Bytes, Panel, fitted_hw, sheet
 
 
 @dataclass(frozen=True)
-class Heat:
-    """A map of one model over the view.
+class HeatMap:
+    """A heat map of one model over the image view, with its figures.
 
     Attributes:
         name: of the model.
@@ -86,7 +86,7 @@ class Heat:
 
 
 @torch.no_grad()
-def similarity_heat(name: str, backbone: FrozenBackbone, view: View, *, centre: bool = False) -> Heat:
+def similarity_heat(name: str, backbone: FrozenBackbone, view: ImageView, *, centre: bool = False) -> HeatMap:
     """Return how similar the feature of each position is to that of the landslide, or of the chosen pixel.
 
     The landslide's feature is the mean of the last map, each position weighted by the share of its area that the
@@ -111,17 +111,17 @@ def similarity_heat(name: str, backbone: FrozenBackbone, view: View, *, centre: 
     maps = {"raw": _similarity(features, view), "centred": _similarity(centred(features), view)}
     kinds = ("centred", "raw") if centre else ("raw", "centred")
     separated = {kind: found for kind in kinds if (found := _separated(maps[kind], view)) is not None}
-    return Heat(name, maps[kinds[0]], grid_hw, input_hw(backbone, view.size_hw), separated)
+    return HeatMap(name, maps[kinds[0]], grid_hw, input_hw(backbone, view.size_hw), separated)
 
 
-def gradcam_heat(subject: Subject, view: View, stage: int) -> Heat:
+def gradcam_heat(model: ComparedModel, view: ImageView, stage: int) -> HeatMap:
     """Return the Grad-CAM of a network's landslide logit, divided by its largest value: 0..1.
 
     The score is the mean logit over the mask's landslide, at the chosen pixel, or, without either, over what the
     network itself calls landslide.
 
     Args:
-        subject: with a network, on the device that computes.
+        model: with a network, on the device that computes.
         view: what is shown.
         stage: of the encoder, 1 to 4.
 
@@ -129,21 +129,21 @@ def gradcam_heat(subject: Subject, view: View, stage: int) -> Heat:
         UsageError: no landslide is predicted and none is given, or no such stage.
         TrainingError: a map that is not finite.
     """
-    network = subject.network
+    network = model.network
     assert network is not None
-    image = subject.normalised(view.tensor(subject.backbone.mean.device))
+    image = model.normalised(view.tensor(model.backbone.mean.device))
     size_hw = (int(image.shape[2]), int(image.shape[3]))
-    heat = grad_cam(network, image, stage, _target(subject, image, view))
+    heat = grad_cam(network, image, stage, _target(model, image, view))
     if not bool(torch.isfinite(heat).all()):
-        raise TrainingError(f"the map of {subject.name} is not finite; its training has diverged")
+        raise TrainingError(f"the map of {model.name} is not finite; its training has diverged")
     unit = float(heat.max()) or 1.0
     values = upsampled(heat / unit, view.size_hw)
     found = _separated(values, view)
     separated = {} if found is None else {"gradcam": found}
-    return Heat(subject.name, values, (heat.shape[0], heat.shape[1]), size_hw, separated, unit)
+    return HeatMap(model.name, values, (heat.shape[0], heat.shape[1]), size_hw, separated, unit)
 
 
-def common_range(heats: Sequence[Heat]) -> tuple[float, float]:
+def common_range(heats: Sequence[HeatMap]) -> tuple[float, float]:
     """Return one range for all similarities: their lowest and highest, rounded outwards to tenths, within -1..1."""
     low = math.floor(min(float(heat.values.min()) for heat in heats) * 10) / 10
     high = math.ceil(max(float(heat.values.max()) for heat in heats) * 10) / 10
@@ -152,9 +152,9 @@ def common_range(heats: Sequence[Heat]) -> tuple[float, float]:
 
 
 def heat_sheet(
-    view: View,
+    view: ImageView,
     title: str,
-    heats: Sequence[Heat],
+    heats: Sequence[HeatMap],
     low_high: tuple[float, float],
     *,
     meaning: str,
@@ -188,7 +188,7 @@ def heat_sheet(
     return sheet([panels], legends=[heat_bar(low_high, meaning)], notes=notes)
 
 
-def _similarity(features: Tensor, view: View) -> NDArray[np.float32]:
+def _similarity(features: Tensor, view: ImageView) -> NDArray[np.float32]:
     if view.at_xy is None:
         grid_hw = (int(features.shape[1]), int(features.shape[2]))
         weights = shares_on_grid(torch.from_numpy(view.landslide).to(features.device), grid_hw)
@@ -198,14 +198,14 @@ def _similarity(features: Tensor, view: View) -> NDArray[np.float32]:
     return upsampled(similarity_map(features, reference), view.size_hw)
 
 
-def _separated(values: NDArray[np.float32], view: View) -> Separation | None:
+def _separated(values: NDArray[np.float32], view: ImageView) -> Separation | None:
     return separation(values, view.landslide, view.labels == BACKGROUND)
 
 
 @torch.no_grad()
-def _target(subject: Subject, image: Tensor, view: View) -> Tensor:
+def _target(model: ComparedModel, image: Tensor, view: ImageView) -> Tensor:
     """Return the weight of each pixel of the network's input in the score, (H, W)."""
-    assert subject.network is not None
+    assert model.network is not None
     size_hw = (int(image.shape[2]), int(image.shape[3]))
     chosen = view.landslide
     if view.at_xy is not None:
@@ -213,7 +213,7 @@ def _target(subject: Subject, image: Tensor, view: View) -> Tensor:
         chosen[view.at_xy[1], view.at_xy[0]] = True
     if chosen.any():
         return shares_on_grid(torch.from_numpy(chosen).to(image.device), size_hw).to(image.dtype)
-    predicted: Tensor = torch.sigmoid(subject.network(image))[0, 0] >= np.float32(subject.threshold)
+    predicted: Tensor = torch.sigmoid(model.network(image))[0, 0] >= np.float32(model.threshold)
     if not bool(predicted.any()):
-        raise UsageError(f"{subject.name} finds no landslide in the image; say with --mask or --at what to explain")
+        raise UsageError(f"{model.name} finds no landslide in the image; say with --mask or --at what to explain")
     return predicted.to(image.dtype)

@@ -1,4 +1,4 @@
-"""Where a network looks, as numbers: similarity of features, Grad-CAM, and how well a map tells landslide apart."""
+"""Heat maps of networks as numbers: similarity of features, Grad-CAM, and how well a map tells landslide apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of one image that several models are shown, and what its mask says there."""
+"""An image view: the pixels and labels of the part of one image that several models are shown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .landslide_window import Bounds, landslide_window, window_around
 
 
 @dataclass(frozen=True)
-class View:
+class ImageView:
     """The part of an image that is explained.
 
     Attributes:
@@ -59,7 +59,7 @@ class View:
 
 def read_view(
     sample: Sample, contract: InputContract, *, at_xy: tuple[int, int] | None, side_px: int, rng: np.random.Generator
-) -> View:
+) -> ImageView:
     """Read what is explained: all of an image, or a window of a large one around the pixel or around landslide.
 
     Args:
@@ -106,4 +106,4 @@ def read_view(
         raise DataError(f"{sample.image} holds no data at --at {at_xy[0]} {at_xy[1]}; choose another pixel")
     low, high = contract.value_range
     share = (fill_nodata(image, valid).astype(np.float64) - low) / (high - low)
-    return View(np.clip(share, 0, 1).astype(np.float32), valid, labels, place, window, window == within)
+    return ImageView(np.clip(share, 0, 1).astype(np.float32), valid, labels, place, window, window == within)

@@ -1,4 +1,4 @@
-"""Which part of a large image is shown: a window around landslide that chance chose, not the eye."""
+"""A window around landslide: the part of a large image that is shown, chosen by chance and not by eye."""
 
 from __future__ import annotations
 

@@ -71,8 +71,8 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What a model says of one sample, against its mask.
+class Judgement:
+    """What came of a model's answer to one sample, against its mask.
 
     Attributes:
         outcomes: of the shown window, (H, W).
@@ -143,7 +143,7 @@ def counts_of(outcomes: NDArray[np.uint8]) -> ConfusionCounts:
     )
 
 
-def judge(model: Model, sample: Sample, data_input: InputContract, window: Bounds, device: torch.device) -> Judged:
+def judge(model: Model, sample: Sample, data_input: InputContract, window: Bounds, device: torch.device) -> Judgement:
     """Predict a sample whole, as a stream, and keep the window that is shown.
 
     Args:
@@ -166,11 +166,11 @@ def judge(model: Model, sample: Sample, data_input: InputContract, window: Bound
         above, below = max(window[1] - first, 0), max(window[3] - first, 0)
         rows.append(outcomes[above:below, window[0] - left : window[2] - left])
     shown = np.concatenate(rows)
-    return Judged(shown, counts_of(shown), whole)
+    return Judgement(shown, counts_of(shown), whole)
 
 
 def sample_row(
-    sample: Sample, data_input: InputContract, window: Bounds, judged: Sequence[tuple[Model, Judged]], panel_px: int
+    sample: Sample, data_input: InputContract, window: Bounds, judged: Sequence[tuple[Model, Judgement]], panel_px: int
 ) -> list[Panel]:
     """Return the panels of one image: the image, its truth, and each model's mask with its IoU.
 

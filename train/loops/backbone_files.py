@@ -1,4 +1,4 @@
-"""Distilled backbones as files: what phase 1 hands to phase 2."""
+"""Files of distilled backbones, which phase 1 hands to phase 2."""
 
 from __future__ import annotations
 

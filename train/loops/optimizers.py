@@ -1,4 +1,4 @@
-"""Which weights decay, and which rate each step has."""
+"""Parameter groups of the optimizers: which weights decay, and which learning rate each step has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process or many: the same command alone and under `torchrun`, with the same result.
+"""Training in one process or many: the same command alone and under `torchrun`, with the same result.
 
     torchrun --nproc-per-node 4 -m kda_edge.train segment --data slides --out runs/base
 

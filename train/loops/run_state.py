@@ -1,4 +1,4 @@
-"""Everything that a training run needs to go on exactly where it was."""
+"""The state of a training run: all that it needs to go on exactly where it was, and the average of its weights."""
 
 from __future__ import annotations
 

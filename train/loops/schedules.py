@@ -1,4 +1,4 @@
-"""Schedules: pure functions of the step or the epoch."""
+"""Schedules of learning rate, weight average and crop side: pure functions of the step or the epoch."""
 
 from __future__ import annotations
 

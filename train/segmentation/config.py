@@ -1,4 +1,4 @@
-"""The settings of phase 2; the defaults are the paper's where it gives any."""
+"""Settings of phase 2, segmentation; the defaults are the paper's where it gives any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a student is: metrics by source and by group, over whole images, tiled as the runtime tiles."""
+"""Evaluation of a student: metrics by source and by group, over whole images, tiled as the runtime tiles."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -20,12 +20,7 @@ from torch import Tensor
 from kda_edge.errors import TrainingError
 from kda_edge.manifest import TrainingRecord
 from kda_edge.metrics import ConfusionCounts, best_threshold, mean_iou_at
-from kda_edge.networks.checkpoint import (
-    Checkpoint,
-    content_from_checkpoint,
-    write_checkpoint,
-    write_content,
-)
+from kda_edge.networks.checkpoint import Checkpoint, content_from_checkpoint, write_checkpoint, write_content
 from kda_edge.networks.network import Network
 from kda_edge.tiling.tile_grid import default_overlap_px
 
@@ -44,9 +39,6 @@ from .evaluate import Evaluation, evaluate
 from .initial_student import initial_student
 from .losses import segmentation_loss
 from .trial_step import SMALLEST_PX, SegmentationTrial
-
-if TYPE_CHECKING:
-    pass
 
 LOGGER: Final = logging.getLogger(__name__)
 
@@ -93,7 +85,7 @@ def segment(
     student.to(fabric.device)
     trial = partial(SegmentationTrial, student, config.loss)
     compute = compute_of(config, run, fabric, trial, smallest_px=SMALLEST_PX)
-    fabric = open_fabric(config.device, compute.precision)
+    fabric = open_fabric(config.device, compute.precision)  # known only now
     student.to(memory_format=compute.torch_format)
     wrapped_student = wrapped(fabric, student)
     groups = decay_groups(student.encoder, "backbone") + decay_groups(student.decoder, "decoder")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from kda_edge.errors import UsageError
-from kda_edge.train.cli import distill, segment
+from kda_edge.train.cli import distill, fit, segment
 from kda_edge.train.cli.options import settings_from
 from kda_edge.train.data.augmentation import Augmentation
 from kda_edge.train.distillation.config import DistillConfig
@@ -50,6 +50,11 @@ def test_each_field_has_an_option_and_each_option_a_field(command: str, kind: ty
     options = set(vars(parsed(command))) - OF_THE_DATA - OF_THE_COMMAND - own
     assert options - OF_THE_AUGMENTATION == {field.name for field in dataclasses.fields(kind)} - {"augmentation"}
     assert options >= OF_THE_AUGMENTATION
+
+
+def test_options_of_both_phases_together_are_fields_of_their_settings() -> None:
+    assert set(fit.SHARED_OPTIONS) <= {field.name for field in dataclasses.fields(RunSettings)}
+    assert set(fit.DISTILL_OPTIONS) <= {field.name for field in dataclasses.fields(DistillConfig)}
 
 
 def test_what_is_typed_is_what_is_set() -> None:

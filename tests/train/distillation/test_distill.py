@@ -19,6 +19,7 @@ from kda_edge.train.data.data_file import DataSet
 from kda_edge.train.distillation.config import DistillConfig
 from kda_edge.train.distillation.distill import distill
 from kda_edge.train.loops.backbone_files import load_backbone, read_backbone
+from kda_edge.train.loops.compute_choice import TORCH_FORMATS
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,11 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
         distill(config, images, tmp_path / "cut", progress=kill)
     assert read_content(tmp_path / "cut" / "last.pt")["run"]["epochs_done"] == 1
     again = distill(config, images, tmp_path / "cut", resume=True)
+    # The optimizer's moments lie as the kernels of the run do.
+    moments = read_content(tmp_path / "cut" / "last.pt")["run"]["student_optimizer"]["state"].values()
+    kernels = [one["exp_avg"] for one in moments if one["exp_avg"].ndim == 4 and min(one["exp_avg"].shape[1:3]) > 1]
+    assert kernels
+    assert all(one.is_contiguous(memory_format=TORCH_FORMATS[memory_format]) for one in kernels)
     first, second = read_backbone(whole).state, read_backbone(again).state
     assert all(torch.equal(first[key], second[key]) for key in first)
 

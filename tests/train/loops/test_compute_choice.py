@@ -75,7 +75,7 @@ def test_candidates_take_turns_and_moments_of_stalling_do_not_decide() -> None:
 
 def test_the_time_of_a_step_is_its_median_and_warming_up_does_not_count() -> None:
     clock = FakeClock()
-    steps = StepsThatTake(clock, {PLAIN: 100, LAST: 90}, stalls=[1, 2])  # the first of each
+    steps = StepsThatTake(clock, {PLAIN: 100, LAST: 90}, stalls=[1, 3, 5])  # the first step of one, and two more
     trial = timed_trial([PLAIN, LAST], steps, batch=1, sides_px=(64, 64), clock=clock)
     assert trial.seconds == pytest.approx({PLAIN: 0.1 * 64**2 / 1e6, LAST: 0.09 * 64**2 / 1e6})
 
@@ -175,6 +175,25 @@ def test_a_choice_is_said_in_one_line_and_disturbs_no_random_generator(caplog: p
         "computing in channels_last fp32; a step of 4 crops of 64 px: "
         "contiguous fp32 0.0147 s, channels_last fp32 0.00328 s"
     ]
+
+
+@dataclass
+class SecondProcess:
+    """The Fabric of a process that is not the first: it hears what that one found."""
+
+    heard: Compute
+    device: torch.device = CPU
+    is_global_zero: bool = False
+    world_size: int = 2
+
+    def broadcast(self, mine: Compute) -> Compute:
+        assert mine != self.heard
+        return self.heard
+
+
+def test_a_process_that_is_not_the_first_makes_no_trial_and_does_as_it_hears() -> None:
+    fabric: Any = SecondProcess(heard=LAST)
+    assert compute_of(settings(precision="fp32"), None, fabric, never, smallest_px=64) == LAST
 
 
 def test_only_what_suits_is_tried_unless_nothing_does() -> None:

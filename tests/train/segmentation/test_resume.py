@@ -17,6 +17,7 @@ from torch import Tensor
 from kda_edge.errors import TrainingError
 from kda_edge.networks.checkpoint import read_checkpoint, read_content, weights_digest, write_content
 from kda_edge.train.data.data_file import DataSet
+from kda_edge.train.loops.compute_choice import TORCH_FORMATS
 from kda_edge.train.segmentation.config import SegmentConfig
 from kda_edge.train.segmentation.segment import segment
 
@@ -66,9 +67,14 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
 ) -> None:
     config = dataclasses.replace(config, variant=variant, memory_format=memory_format)
     segment(config, data, tmp_path / "whole")
-    cut(config, data, tmp_path / "parts")
+    last = cut(config, data, tmp_path / "parts")
     segment(config, data, tmp_path / "parts", resume=True)
     assert_same_end(tmp_path / "whole", tmp_path / "parts")
+    # The optimizer's moments lie as the kernels of the run do.
+    moments = [one["exp_avg"] for one in read_content(last)["run"]["optimizer"]["state"].values()]
+    kernels = [one for one in moments if one.ndim == 4 and min(one.shape[1:3]) > 1]
+    assert kernels
+    assert all(one.is_contiguous(memory_format=TORCH_FORMATS[memory_format]) for one in kernels)
 
 
 def test_a_resumed_run_takes_the_recorded_choice_and_makes_no_trial(
