@@ -12,8 +12,8 @@ from places import BUNDLED
 from kda_edge.errors import ParityError
 from kda_edge.export.portable import portable_graph
 from kda_edge.export.portable_check import require_same_answers
-from kda_edge.export.tiles.generated_tiles import Tile, generated_tiles
 from kda_edge.manifest import InputContract, Manifest
+from kda_edge.tiling.certificate_tiles import Tile, generated_tiles
 
 MANIFEST = Manifest("nano", 1, "0" * 64, 256, "0.1.0", threshold=0.625)
 

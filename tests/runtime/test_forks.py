@@ -23,9 +23,11 @@ from rasterio.env import get_gdal_config
 
 from kda_edge.errors import UsageError
 from kda_edge.manifest import Manifest
+from kda_edge.rasters import gdal_messages
+from kda_edge.rasters.gdal_messages import listening
 from kda_edge.runtime import Segmenter
 from kda_edge.runtime.geo import gdal
-from kda_edge.runtime.geo.gdal import CACHE_BYTES, gdal_session, listening
+from kda_edge.runtime.geo.gdal import CACHE_BYTES, gdal_session
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no system with fork")
 
@@ -88,7 +90,7 @@ def test_gdals_cache_is_bounded_and_let_go_in_a_fork_made_while_another_thread_w
     before, inside, let_go = get_gdal_config("GDAL_CACHEMAX"), threading.Event(), threading.Event()
 
     def map_a_while() -> None:
-        with gdal_session(), listening([]), gdal._cache._lock, gdal._attention._lock:
+        with gdal_session(), listening([]), gdal._cache._lock, gdal_messages._attention._lock:
             inside.set()
             let_go.wait()
 

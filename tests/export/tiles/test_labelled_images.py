@@ -12,10 +12,10 @@ from image_forms import FRAMES, cuts, picture, write_form
 from numpy.typing import NDArray
 
 from kda_edge.errors import EngineError, SceneError
-from kda_edge.export.tiles.generated_tiles import Tile
 from kda_edge.export.tiles.imagery_tiles import corners_of, imagery_tiles, tile_at
 from kda_edge.export.tiles.labelled_images import counts_on, digests_of, labelled_images, read_labelled
 from kda_edge.manifest import InputContract
+from kda_edge.tiling.certificate_tiles import Tile
 
 CONTRACT = InputContract()
 TILE_PX = 32

@@ -183,7 +183,7 @@ class OnAir(Segmenter):
     """A segmenter whose stream is a live one that a script plays."""
 
     def __init__(self, manifest: Manifest, script: list[Any], time: FakeTime) -> None:
-        super().__init__(lambda tiles: tiles[:, :1], manifest, ("a note of the model",))
+        super().__init__(lambda tiles: tiles[:, :1], manifest, notes=("a note of the model",))
         self.script, self.time = script, time
 
     def stream(self, frames: Any, **options: Any) -> FrameStream:  # type: ignore[override]
