@@ -26,7 +26,7 @@ MUTANTS_ARGS ?= --json build/mutants.json
 
 SCENE := runtime/bundled/example_scene.tif
 SHIPPED := build/shipped
-TORCH_FREE_CORE_TESTS := tests/core/tiling $(wildcard tests/core/test_*.py)
+TORCH_FREE_CORE_TESTS := tests/core/tiling tests/core/rasters $(filter-out tests/core/test_metrics.py,$(wildcard tests/core/test_*.py))
 LEAN_SOURCES := pyproject.toml setup.py $(shell find kda_edge runtime -name '*.py') $(wildcard runtime/bundled/*.onnx)
 
 .DEFAULT_GOAL := help

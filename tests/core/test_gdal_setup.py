@@ -33,14 +33,15 @@ MAPS = """
         with open_raster(Path("a.tif")) as dataset:
             print(dataset.crs, locate(Frame.of(dataset)).lonlat(np.array([[0], [0]])).round(6).tolist())
 """
+OTHERS = ("train", "export", "benchmarks", "networks", "decoders")  # which need torch, or more
 EVERY_MODULE = """
     import importlib, pkgutil, kda_edge.runtime
     from kda_edge.errors import MissingDependency
     for package in (kda_edge, kda_edge.runtime):
         for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-            if module.name.split(".")[1] not in ("train", "export", "benchmarks") and "__main__" not in module.name:
+            if module.name.split(".")[1] not in OTHERS_HERE and "__main__" not in module.name:
                 importlib.import_module(module.name)
-"""
+""".replace("OTHERS_HERE", repr(OTHERS))
 
 
 def child(script: str, folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
