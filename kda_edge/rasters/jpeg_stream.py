@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import struct
-import warnings
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -19,6 +18,7 @@ from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from kda_edge.rasters.gdal_messages import GDAL_ERRORS, listening
+from kda_edge.rasters.silence import silenced
 
 SIGNATURE: Final = b"\xff\xd8\xff"
 ROWS_PX: Final = 1024  # decoded at once
@@ -56,12 +56,15 @@ def jpeg_fault(content: bytes) -> str | None:
         return None  # GDAL has no decoder for it, or more to say than this
     heard: list[str] = []
     try:
-        with warnings.catch_warnings(), MemoryFile(_as_tiff(content, picture)) as file, listening(heard):
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with file.open() as dataset:
-                for row in range(0, picture.height_px, ROWS_PX):
-                    rows = min(ROWS_PX, picture.height_px - row)
-                    dataset.read(1, window=Window(0, row, picture.width_px, rows))
+        with (
+            silenced(NotGeoreferencedWarning),
+            MemoryFile(_as_tiff(content, picture)) as file,
+            listening(heard),
+            file.open() as dataset,
+        ):
+            for row in range(0, picture.height_px, ROWS_PX):
+                rows = min(ROWS_PX, picture.height_px - row)
+                dataset.read(1, window=Window(0, row, picture.width_px, rows))
     except GDAL_ERRORS:
         pass  # libtiff takes fewer kinds than GDAL; what was heard before counts
     complaints = [found[0] for found in map(_COMPLAINT.search, heard) if found is not None]

@@ -7,7 +7,6 @@ count: a VRT opens its sources, and a raster the mask beside it, while pixels ar
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ from rasterio.windows import Window
 
 from kda_edge.rasters.deflate_blocks import DeflateBlocks
 from kda_edge.rasters.gdal_messages import GDAL_ERRORS, listening, one_line
+from kda_edge.rasters.silence import silenced
 from kda_edge.rasters.valid_pixels import Validity, ValidPixels
 
 NO_SOURCES: Final = (".aux.xml", ".ovr")  # what a VRT names besides
@@ -133,6 +133,5 @@ def parts_of(path: Path | str) -> Iterator[Part]:
 
 
 def _opened(name: str) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with silenced(NotGeoreferencedWarning):
         return rasterio.open(name)

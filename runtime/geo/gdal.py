@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from kda_edge.gdal_setup import set_up_gdal
 from kda_edge.opening_process import call_in_forks
 from kda_edge.rasters.gdal_messages import GDAL_ERRORS, STRICT, one_line, undecodable_heard
+from kda_edge.rasters.silence import silenced
 
 from .raster_names import RasterName
 from .readers_writer_lock import ReadersWriterLock
@@ -138,8 +138,7 @@ def gdal_session() -> Iterator[None]:
 def open_raster(name: RasterName, mode: str = "r", **profile: Any) -> Any:
     """Open a dataset as `rasterio.open` does, silent where it has no georeference."""
     set_up_gdal()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with silenced(NotGeoreferencedWarning):
         if isinstance(name, Path):
             return rasterio.open(name, mode, **profile)
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from kda_edge.errors import DataError
 from kda_edge.gdal_setup import set_up_gdal
 from kda_edge.manifest import InputContract
 from kda_edge.rasters.gdal_messages import GDAL_ERRORS, STRICT
+from kda_edge.rasters.silence import silenced
 from kda_edge.rasters.strict_window import StrictBands, WindowPixels
 from kda_edge.rasters.whole_rasters import whole_fault
 
@@ -74,8 +74,7 @@ def open_raster(path: Path) -> Iterator[Any]:
     set_up_gdal()
     with rasterio.Env(**STRICT):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with silenced(NotGeoreferencedWarning):
                 dataset = rasterio.open(path)
         except GDAL_ERRORS as error:
             raise DataError(f"{path} can't be read as an image; is it damaged?") from error
