@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import struct
 from typing import Any, Final
@@ -122,4 +123,4 @@ def _change_value(rng: np.random.Generator, plain: Any) -> None:
     elif isinstance(plain, dict) and rng.random() < 0.1:
         plain[f"{key}x"] = plain.pop(key)
     else:
-        plain[key] = ODD_VALUES[int(rng.integers(len(ODD_VALUES)))]
+        plain[key] = copy.deepcopy(ODD_VALUES[int(rng.integers(len(ODD_VALUES)))])  # lest changes go into the list
