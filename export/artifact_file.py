@@ -11,6 +11,7 @@ import onnx
 
 from kda_edge.errors import OutputError, one_line
 from kda_edge.manifest import METADATA_KEY, Manifest
+from kda_edge.paths import is_dir, is_utf8
 from kda_edge.whole_files import flush, staged
 
 
@@ -32,7 +33,7 @@ def staged_file(path: Path, content: bytes) -> Iterator[Path]:
     Raises:
         OutputError: the folder is missing, not writable or full, or `path` is a folder.
     """
-    if path.is_dir():
+    if is_dir(path):
         raise OutputError(f"{path} is a folder; give a file name with -o")
     looking = False
     try:
@@ -42,7 +43,7 @@ def staged_file(path: Path, content: bytes) -> Iterator[Path]:
             looking = True
             yield hidden
             looking = False
-    except OSError as error:
+    except (OSError, ValueError) as error:
         if looking:  # whoever looked has failed
             raise
         raise OutputError(
@@ -52,7 +53,9 @@ def staged_file(path: Path, content: bytes) -> Iterator[Path]:
 
 def require_writable(path: Path) -> None:
     """Raise `OutputError` if `path` clearly can't be written, before minutes are spent on what goes there."""
-    if not path.parent.is_dir():
+    if not is_utf8(path):
+        raise OutputError(f"{str(path)!r} is a name that is not UTF-8; choose another with -o")
+    if not is_dir(path.parent):
         raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another with -o")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"the folder {path.parent} is not writable; choose another with -o")

@@ -18,6 +18,7 @@ from kda_edge.errors import ExportError, UsageError
 from kda_edge.manifest import InputContract, Manifest
 from kda_edge.networks.checkpoint import Checkpoint, read_checkpoint, weights_digest
 from kda_edge.networks.network import Network
+from kda_edge.paths import same_file
 from kda_edge.runtime.engines.engine_names import best_engine
 from kda_edge.runtime.opened_engine import open_engine
 from kda_edge.tiling.certificate_tiles import Tile, generated_tiles
@@ -113,9 +114,9 @@ def export_checkpoint(
         NotFaster: an INT8 graph that gains too little.
         OutputError: the artifact can't be written.
     """
-    artifact = config.artifact_path
     checkpoint = read_checkpoint(config.checkpoint)
-    if artifact.exists() and artifact.samefile(config.checkpoint):
+    artifact = config.artifact_path
+    if same_file(artifact, config.checkpoint):
         raise UsageError(f"the artifact would replace the checkpoint {artifact}; give another name with -o")
     require_writable(artifact)
     contract, notes = _contract(config, checkpoint)

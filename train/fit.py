@@ -25,6 +25,7 @@ from typing import Any
 
 from kda_edge.errors import ManifestError, TrainingError, UsageError
 from kda_edge.manifest import from_plain
+from kda_edge.paths import exists
 
 from .data.data_file import DataSet
 from .distillation.config import DistillConfig
@@ -125,10 +126,10 @@ def fit(
         TrainingError: a run in the way, one that doesn't fit, or whatever `distill` and `segment` raise.
     """
     first, second = out / "distill", out / "segment"
-    if (second / "last.pt").exists() and not resume:  # before hours of phase 1
+    if exists(second / "last.pt") and not resume:  # before hours of phase 1
         raise TrainingError(f"{second / 'last.pt'} exists; go on with --resume, or choose another folder with --out")
     backbone = first / "distilled.pt"
-    if not (resume and backbone.exists() and _is_done(first / "last.pt", config.distill, images)):
+    if not (resume and exists(backbone) and _is_done(first / "last.pt", config.distill, images)):
         backbone = distill(config.distill, images, first, resume=resume, cache=cache, progress=progress)
     settings = dataclasses.replace(config.segment, backbone=str(backbone))
     return segment(settings, data, second, command=command, resume=resume, progress=progress)
@@ -136,6 +137,6 @@ def fit(
 
 def _is_done(last: Path, config: DistillConfig, images: DataSet) -> bool:
     """Whether phase 1 has ended, with these very settings; the teacher need not be opened then."""
-    if not last.exists():
+    if not exists(last):
         return False
     return int(run_of(last, settings_of(config, images))["epochs_done"]) == config.epochs

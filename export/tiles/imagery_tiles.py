@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kda_edge.errors import SceneError
 from kda_edge.manifest import InputContract
+from kda_edge.paths import is_dir, is_file
 from kda_edge.runtime.geo.gdal import gdal_session
 from kda_edge.runtime.mapping.value_range import ValueMap
 from kda_edge.runtime.scenes.scene import Scene, open_scene
@@ -39,7 +40,7 @@ def imagery_tiles(path: Path, contract: InputContract, tile_px: int) -> list[Til
     Raises:
         SceneError: missing, no raster, of other pixels than the contract's, or without any data.
     """
-    if path.is_dir():
+    if is_dir(path):
         files = rasters_of(path)
         tiles = [tile for file in _spread(files, TILES_MAX) for tile in _scene_tiles(file, contract, tile_px, 1)]
     else:
@@ -55,9 +56,9 @@ def rasters_of(path: Path) -> list[Path]:
     Raises:
         SceneError: a folder without a raster.
     """
-    if not path.is_dir():
+    if not is_dir(path):
         return [path]
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in RASTER_SUFFIXES and file.is_file())
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in RASTER_SUFFIXES and is_file(file))
     if not files:
         raise SceneError(f"{path} holds no imagery; give an image, a scene or a folder of them")
     return files
@@ -86,7 +87,7 @@ def tile_at(path: Path, corner: tuple[int, int], contract: InputContract, tile_p
 def example_tiles(contract: InputContract, tile_px: int) -> list[Tile]:
     """Return tiles of the example scene; none where it is not at hand or is of other pixels than the contract's."""
     with resources.as_file(resources.files("kda_edge.runtime").joinpath(EXAMPLE)) as path:
-        if not path.is_file():
+        if not is_file(path):
             return []
         with contextlib.suppress(SceneError):  # a model for 16-bit imagery, say
             return _scene_tiles(path, contract, tile_px, EXAMPLE_TILES_MAX)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kda_edge.errors import EngineError, SceneError
 from kda_edge.manifest import InputContract
 from kda_edge.metrics import ConfusionCounts
+from kda_edge.paths import is_dir
 from kda_edge.rasters.strict_window import StrictBands
 from kda_edge.rasters.whole_rasters import whole_fault
 from kda_edge.runtime.geo.gdal import GDAL_ERRORS, gdal_session, one_line, open_raster
@@ -76,7 +77,7 @@ def labelled_images(folder: Path) -> list[LabelledImage]:
     Raises:
         SceneError: no such folders, or an image without a mask.
     """
-    if not (folder / IMAGES).is_dir() or not (folder / MASKS).is_dir():
+    if not is_dir(folder / IMAGES) or not is_dir(folder / MASKS):
         raise SceneError(f"{folder} has no folders {IMAGES} and {MASKS}; give labelled images as --eval DIR with both")
     masks, valid = _by_stem(folder / MASKS), _by_stem(folder / VALID)
     found = []
@@ -160,7 +161,7 @@ def _counted(claimed: NDArray[np.bool_], landslide: NDArray[np.bool_], judged: N
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
+    if not is_dir(folder):
         return {}
     return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in RASTER_SUFFIXES}
 

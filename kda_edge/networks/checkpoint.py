@@ -24,6 +24,7 @@ from kda_edge.manifest import STRIDE_PX, InputContract, TrainingRecord, from_pla
 from kda_edge.networks.by_name import network_from_name
 from kda_edge.networks.network import Network
 from kda_edge.networks.student import VARIANTS
+from kda_edge.paths import is_file
 from kda_edge.whole_files import staged
 
 FORMAT: Final = "kda-edge checkpoint"
@@ -80,7 +81,7 @@ def read_content(path: str | Path) -> Mapping[str, Any]:
         CheckpointError: missing, truncated, or not a dict.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise CheckpointError(f"there is no checkpoint {path}; check the path")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from kda_edge.errors import MissingDependency, TrainingError
+from kda_edge.paths import is_file
 from kda_edge.quiet_logger import quiet
 
 WRAPPERS = ("state_dict", "model")
@@ -30,7 +31,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         TrainingError: missing, damaged, or something else.
         MissingDependency: safetensors is not installed.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise TrainingError(f"there is no weights file {path}; check the path")
     try:
         content = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from kda_edge import __version__
 from kda_edge.commands import EXIT_ERROR
 from kda_edge.errors import Cancelled, KdaEdgeError, UsageError
+from kda_edge.paths import resolved
 
 from .report import PROGRAM, complain
 
@@ -40,7 +41,7 @@ def infer_videos(config: InferConfig, stop: StopSignals) -> int:
 
     now = datetime.now(timezone.utc)
     outputs = {name: video_paths(name, config.out_dir, now) for name in config.videos}
-    if len({paths.video.resolve() for paths in outputs.values()}) < len(config.videos):
+    if len({resolved(paths.video) for paths in outputs.values()}) < len(config.videos):
         raise UsageError("two of the videos would be written to one file; give each once, or different folders with -o")
     code = 0
     with Segmenter.open(

@@ -11,6 +11,7 @@ from typing import Final
 from kda_edge.artifact_bytes import graph_digest, metadata_of
 from kda_edge.errors import ArtifactError, ManifestError, NewerManifest, Unverified
 from kda_edge.manifest import METADATA_KEY, Manifest
+from kda_edge.paths import exists, is_file, is_utf8
 
 BUNDLED: Final = "bundled/student_nano.onnx"
 EXPORT: Final = "export it with: kda-export --ckpt student.pt"
@@ -49,12 +50,14 @@ def read_artifact(path: str | Path | None = None, *, allow_unverified: bool = Fa
     if path is None:
         # Wheels are installed as files, so that the path outlives this block.
         with resources.as_file(resources.files("kda_edge.runtime").joinpath(BUNDLED)) as bundled:
-            if not bundled.is_file():
+            if not is_file(bundled):
                 raise ArtifactError("this installation has no bundled model; give one with --model")
             path = bundled
     path = Path(path)
-    if not path.exists():
+    if not exists(path):
         raise ArtifactError(f"{path} does not exist; check the path of the model")
+    if not is_utf8(path):
+        raise ArtifactError(f"{str(path)!r} has a name that is not UTF-8, which ONNX Runtime can't open; rename it")
     metadata, graph_sha256 = _read(path)
     manifest = _manifest(path, metadata)
     doubt = _doubt(manifest, graph_sha256)

@@ -13,6 +13,7 @@ from typing import Final
 from kda_edge.certificate import FASTER_BY
 from kda_edge.errors import KdaEdgeError
 from kda_edge.manifest import Manifest
+from kda_edge.paths import is_file
 
 from .artifact import Artifact, read_artifact
 
@@ -35,7 +36,7 @@ def find_fallback(model: Path, manifest: Manifest) -> Artifact | str:
     if not manifest.fallback:
         return f"{UNPROVEN}: the model names no other to compare with; export it again with --target tensorrt"
     path = model.parent / manifest.fallback
-    if not path.is_file():
+    if not is_file(path):
         return f"{UNPROVEN}: to have it measured, put {manifest.fallback} of the same export beside {model.name}"
     try:
         found = read_artifact(path)

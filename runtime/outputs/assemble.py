@@ -10,6 +10,7 @@ from pathlib import Path
 from kda_edge import __version__
 from kda_edge.errors import EngineError, KdaEdgeError, OutputError
 from kda_edge.manifest import Manifest
+from kda_edge.paths import exists
 from kda_edge.tiling.tile_stream import TileFailure
 
 from ..geo.gdal import GDAL_ERRORS, MOST_WARNINGS, one_line
@@ -152,7 +153,7 @@ def _older_notes(final: OutputPaths) -> Iterator[str]:
     """Name polygons in other formats: they lie beside the map and are not of it."""
     for suffix in sorted(FORMATS):
         older = final.polygons.with_suffix(suffix)
-        if older != final.polygons and older.exists():
+        if older != final.polygons and exists(older):
             yield f"{older.name} is of an earlier map; remove it"
 
 

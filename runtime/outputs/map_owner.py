@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from kda_edge.errors import OutputError
+from kda_edge.paths import exists
 
 from ..geo.gdal import GDAL_ERRORS, open_raster
 from ..geo.raster_names import RasterName
@@ -26,7 +27,7 @@ def require_own_map(final: Path, scene: RasterName, digest: Callable[[], str]) -
     Raises:
         OutputError: what is there is the map of another scene, or no map that says of which.
     """
-    if not final.exists():
+    if not exists(final):
         return
     said = None
     try:

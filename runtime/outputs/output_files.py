@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Final
 
 from kda_edge.errors import OutputError, UsageError
+from kda_edge.paths import is_dir, is_utf8, resolved, same_file
 from kda_edge.whole_files import publish
 
 from ..geo.gdal import one_line
 from ..geo.raster_names import RasterName
 from ..scene_options import POLYGON_FORMATS
 
+MOST_NAME_BYTES: Final = 255  # of a file, on every file system of Linux
+MOST_APPENDED_BYTES: Final = len(".") + len(".4194304-0123abcd.part.geojson-journal")  # to a stem, of a hidden file
 _RUN: Final = secrets.token_hex(4)  # tells this process from a dead one that had the same number
 
 
@@ -72,14 +75,34 @@ def ready_folder(final: OutputPaths, scene_path: RasterName) -> None:
     folder = final.map.parent
     for path in final:
         _require_replaceable(path, scene_path)
+    require_names(final.map, scene_path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise OutputError(
             f"{final.map} can't be written (the folder's name is a file's); choose another folder with -o"
         ) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise OutputError(f"{folder} can't be written to ({one_line(error)}); choose another folder with -o") from error
+
+
+def require_names(final: Path, source: object) -> None:
+    """Find out before any work whether files beside an output can have their names.
+
+    Args:
+        final: the output; others differ in their suffix, and hidden ones are longer.
+        source: the scene or video that it is named after.
+
+    Raises:
+        OutputError: they can't: too long, or not UTF-8, which GDAL and OpenCV demand.
+    """
+    if not is_utf8(final):
+        raise OutputError(f"{str(final)!r} is a name that is not UTF-8; choose another folder with -o")
+    length = len(final.stem.encode()) + MOST_APPENDED_BYTES
+    if length > MOST_NAME_BYTES:
+        raise OutputError(
+            f"{source} has a name that is {length - MOST_NAME_BYTES} bytes too long for those of its outputs; rename it"
+        )
 
 
 @contextmanager
@@ -136,9 +159,9 @@ def staged_files(final: Sequence[Path]) -> Iterator[dict[Path, Path]]:
 
 
 def _require_replaceable(path: Path, scene_path: RasterName) -> None:
-    if isinstance(scene_path, Path) and path.exists() and path.samefile(scene_path):
+    if isinstance(scene_path, Path) and same_file(path, scene_path):
         raise UsageError(f"the map would replace the scene {path}; choose another folder with -o")
-    if path.is_dir():
+    if is_dir(path):
         raise OutputError(f"{path} is a folder and the map needs that name; choose another folder with -o")
 
 
@@ -175,13 +198,13 @@ def require_no_clash(scenes: Sequence[RasterName], out_dir: Path | None, polygon
     """
     by_map: dict[Path, RasterName] = {}
     for scene in scenes:
-        maps = {path.resolve(): scene for path in output_paths(scene, out_dir, polygons)}
+        maps = {resolved(path): scene for path in output_paths(scene, out_dir, polygons)}
         for path in maps.keys() & by_map.keys():
             raise UsageError(
                 f"{by_map[path]} and {scene} would both write {path.name}; give each once, or different folders with -o"
             )
         by_map |= maps
     for scene in (scene for scene in scenes if isinstance(scene, Path)):
-        writer = by_map.get(scene.resolve())
+        writer = by_map.get(resolved(scene))
         if writer is not None:
             raise UsageError(f"the map of {writer} would replace the scene {scene}; leave one out or choose a -o")

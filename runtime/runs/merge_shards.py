@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kda_edge.errors import JournalError, ManifestError
 from kda_edge.manifest import Manifest
+from kda_edge.paths import is_dir
 
 from ..geo.gdal import gdal_session
 from ..mapping.rows import MappedRows
@@ -105,8 +106,8 @@ def _files(shards: Sequence[str | Path], stem: str) -> list[Path]:
     """Return the files named; of a folder, its files of this scene."""
     files: list[Path] = []
     for path in map(Path, shards):
-        found = sorted(path.glob("*.kda")) if path.is_dir() else [path]
-        files += [file for file in found if file.name.startswith(f"{stem}.shard-")] if path.is_dir() else found
+        found = sorted(path.glob("*.kda")) if is_dir(path) else [path]
+        files += [file for file in found if file.name.startswith(f"{stem}.shard-")] if is_dir(path) else found
     unique = list(dict.fromkeys(files))
     if not unique:
         where = " and ".join(map(str, shards)) or "nothing"

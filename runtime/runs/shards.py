@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kda_edge.errors import JournalError, UsageError
+from kda_edge.paths import exists
 
 from ..map_format import BLOCK_PX
 from ..mapping.rows import Rows
@@ -66,7 +67,7 @@ def require_own_shard(rows_path: Path, scene: object, digest: str) -> None:
     Raises:
         OutputError: what is there is of another scene, or no shard.
     """
-    if not rows_path.exists():
+    if not exists(rows_path):
         return
     said = None
     try:

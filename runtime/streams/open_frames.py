@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kda_edge.addresses import path_from_file_url, scheme_of
 from kda_edge.errors import UsageError, VideoError
+from kda_edge.paths import exists, is_dir, is_utf8
 
 from .frames import Frame, FrameSource
 from .source_names import IMAGE_SUFFIXES, SERVING, camera_of, can_be_opened, is_live, is_url, shown
@@ -93,13 +94,15 @@ def _open_name(name: str, bands: Sequence[str]) -> FrameSource:
     if number is not None:
         return _camera(number, bands)
     if is_url(name):
-        if not can_be_opened(name):
+        if not (can_be_opened(name) and is_utf8(path)):
             raise VideoError(f"{shown(name)} can't be read as video; give a file, or an rtsp:// or https:// address")
         served = scheme_of(name) in SERVING
         return VideoFrames(shown(name), lambda: capture(name), bands, live=is_live(name), served=served)
-    if path.is_dir():
+    if is_dir(path):
         found = [inside for inside in path.iterdir() if inside.suffix.lower() in IMAGE_SUFFIXES]
-    elif path.exists():
+    elif exists(path):
+        if not is_utf8(path):
+            raise VideoError(f"{name!r} has a name that is not UTF-8, which OpenCV can't open; rename it")
         if path.suffix.lower() not in IMAGE_SUFFIXES:
             return VideoFrames(name, lambda: capture(name), bands, live=False)
         found = [path]

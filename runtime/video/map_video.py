@@ -16,12 +16,13 @@ import numpy as np
 from kda_edge import __version__
 from kda_edge.errors import Cancelled, KdaEdgeError, OutputError, UsageError, VideoError
 from kda_edge.manifest import Manifest
+from kda_edge.paths import same_file
 
 from ..geo.gdal import one_line
 from ..map_format import NODATA_BYTE
-from ..outputs.output_files import staged_files
+from ..outputs.output_files import require_names, staged_files
 from ..segmenter import Segmenter
-from ..streams.source_names import is_live, is_url, stem_of
+from ..streams.source_names import is_live, is_url, shown, stem_of
 from ..streams.stream_results import FrameResult, StreamSummary
 from .mp4_writer import VideoWriter
 from .overlay import overlaid
@@ -214,11 +215,17 @@ def plain_summary(summary: StreamSummary) -> dict[str, float | None]:
 @contextmanager
 def _ready(final: VideoPaths, name: str, *, overwrite: bool) -> Iterator[VideoPaths]:
     """Yield hidden names for the two files."""
-    if final.video.exists() and Path(name).exists() and final.video.samefile(name):
+    if same_file(final.video, Path(name)):
         raise UsageError(f"the overlay would replace the video {name}; choose another folder with -o")
     if not overwrite:
         require_own_lines(final.lines, final.video, name)
-    final.video.parent.mkdir(parents=True, exist_ok=True)
+    require_names(final.video, shown(name))
+    try:
+        final.video.parent.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"{final.video.parent} can't be written to ({one_line(error)}); choose another folder with -o"
+        ) from error
     with staged_files((final.lines, final.video)) as hidden:
         yield VideoPaths(hidden[final.video], hidden[final.lines])
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from kda_edge.errors import VideoError, one_line
+from kda_edge.paths import exists
 
 from ..outputs.map_owner import taken
 from ..streams.source_names import is_live, is_url, shown
@@ -51,7 +52,7 @@ def require_own_lines(lines: Path, video: Path, name: str) -> None:
         VideoError: the recording can't be read.
         OutputError: what is there is of another recording, or does not say of which.
     """
-    if not (lines.exists() or video.exists()):
+    if not (exists(lines) or exists(video)):
         return
     said = None
     try:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from untrained_students import write_student
 
 import kda_edge
 from kda_edge.export.cli import main
@@ -64,6 +66,24 @@ def test_a_file_that_is_no_checkpoint_is_one_line_and_exit_1(
     assert main(["--ckpt", str(tmp_path / "student.pt")]) == 1
     assert "student.pt" in one_line(capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["student.pt"]
+
+
+@pytest.mark.parametrize("name", ["loop", "loop/x", "x" * 300, os.fsdecode(b"bad\xff"), "file/below"], ids=ascii)
+@pytest.mark.parametrize("option", ["--ckpt", "--tiles", "--eval", "--calib", "-o"])
+def test_a_path_that_can_not_be_asked_for_is_one_line_and_exit_1(
+    name: str, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    Path("loop.onnx").symlink_to("loop.onnx")
+    Path("file").touch()
+    words = ["--ckpt", str(write_student(tmp_path / "student.pt"))] if option != "--ckpt" else []
+    words += ["--int8"] if option == "--calib" else []
+    if option == "-o" and name == "loop":
+        pytest.skip("a link in the place of the output is replaced, whatever it says")
+    assert main([*words, option, f"{name}.onnx" if option == "-o" else name]) == 1
+    one_line(capsys)
+    assert list(tmp_path.glob("*.onnx")) == [tmp_path / "loop.onnx"]
 
 
 @pytest.mark.parametrize("package", ["torch", "onnx", "onnxscript", "onnxsim"])

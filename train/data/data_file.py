@@ -10,6 +10,7 @@ See docs/data.md for the TOML file.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from rasterio.windows import Window
 
 from kda_edge.errors import DataError, ManifestError
 from kda_edge.manifest import InputContract, from_plain
+from kda_edge.paths import is_dir, is_file, resolved
 
 from .image_files import read_facts, read_mask, require_declared, require_whole
 from .pairing import find_samples, split_samples
@@ -97,8 +99,8 @@ def declared_sources(request: DataRequest) -> tuple[InputContract, tuple[Source,
     Raises:
         DataError: neither a data file nor a folder in a known layout, or imagery that is declared twice.
     """
-    path = request.path.resolve()
-    if path.is_dir():
+    path = resolved(request.path)
+    if is_dir(path):
         source = source_from_folder(path)
         if source is None:
             raise DataError(
@@ -116,7 +118,7 @@ def require_statistics(contract: InputContract, request: DataRequest) -> None:
     if request.need_statistics and contract.pixel_type != "uint8" and contract.mean == InputContract().mean:
         raise DataError(
             f"imagery of type {contract.pixel_type} needs its own mean and std; "
-            f"measure them with: kda-train statistics --data {request.path.resolve()}"
+            f"measure them with: kda-train statistics --data {shlex.quote(str(resolved(request.path)))}"
         )
 
 
@@ -166,15 +168,15 @@ def _in_words(scaling: Scaling) -> str:
 
 def source_from_folder(path: Path) -> Source | None:
     """Return the source that a folder with images and masks is, or None where it has neither of the two layouts."""
-    if (path / "images").is_dir() and (path / "masks").is_dir():
-        return Source(path.name, path.name, valid="valid" if (path / "valid").is_dir() else "")
-    if any((region / "img").is_dir() and (region / "mask").is_dir() for region in path.iterdir() if region.is_dir()):
+    if is_dir(path / "images") and is_dir(path / "masks"):
+        return Source(path.name, path.name, valid="valid" if is_dir(path / "valid") else "")
+    if any(is_dir(region / "img") and is_dir(region / "mask") for region in path.iterdir() if is_dir(region)):
         return Source(path.name, path.name, layout="cas", mask_landslide=())
     return None
 
 
 def _parse(path: Path) -> tuple[InputContract, tuple[Source, ...]]:
-    if not path.is_file():
+    if not is_file(path):
         raise DataError(f"there is no data file or folder {path}")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))

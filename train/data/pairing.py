@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from kda_edge.errors import DataError
+from kda_edge.paths import is_dir, is_file
 
 from .image_files import read_facts
 from .sources import SPLITS, Sample, Source
@@ -25,10 +26,10 @@ def find_samples(source: Source, root: Path) -> list[Sample]:
     Raises:
         DataError: no images, two of one name, an image without its mask, or no row in the index.
     """
-    if not root.is_dir():
+    if not is_dir(root):
         raise DataError(f"source {source.name}: there is no folder {root}")
     if source.layout == "cas":
-        regions = sorted(p for p in root.iterdir() if (p / "img").is_dir() and (p / "mask").is_dir())
+        regions = sorted(p for p in root.iterdir() if is_dir(p / "img") and is_dir(p / "mask"))
         places = [(region.name, region / "img", region / "mask") for region in regions]
         if not places:
             raise DataError(f"{root} has no region folders with img/ and mask/; is it the CAS layout?")
@@ -89,7 +90,7 @@ def _groups_from_index(source: Source, root: Path) -> dict[str, str] | None:
     if not source.index:
         return None
     index = root / source.index
-    if not index.is_file():
+    if not is_file(index):
         raise DataError(f"source {source.name}: there is no index {index}")
     with index.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
@@ -111,6 +112,6 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def _image_files(folder: Path) -> Iterable[Path]:
-    if not folder.is_dir():
+    if not is_dir(folder):
         raise DataError(f"there is no folder {folder}")
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS and not path.name.startswith("."))

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from kda_edge.errors import DataError
 from kda_edge.manifest import InputContract
+from kda_edge.paths import is_dir, is_file, resolved
 
 from .crops import CACHED_IMAGE_PX
 from .data_file import DataRequest, DataSet, check_samples, declared_sources, require_statistics, source_from_folder
@@ -34,8 +35,8 @@ def load_images(request: DataRequest) -> DataSet:
         DataError: no images, an image that is not as declared, or one that is held out; the file is named.
         OSError: a folder that can't be read; it is named.
     """
-    path = request.path.resolve()
-    if (path.is_file() and path.suffix.lower() in ENDINGS) or (path.is_dir() and source_from_folder(path) is None):
+    path = resolved(request.path)
+    if (is_file(path) and path.suffix.lower() in ENDINGS) or (is_dir(path) and source_from_folder(path) is None):
         contract = request.input or InputContract()
         sources: tuple[Source, ...] = (Source(path.stem, path.name, images="", masks=""),)
         base = path.parent
@@ -50,15 +51,15 @@ def load_images(request: DataRequest) -> DataSet:
             continue
         splits = split_samples(source, find_samples(source, base / source.root), request.seed)
         samples.extend(dataclasses.replace(sample, mask=None) for sample in splits["train"])
-        held_out.update({sample.image.resolve(): source.name for sample in splits["val"] + splits["test"]})
+        held_out.update({resolved(sample.image): source.name for sample in splits["val"] + splits["test"]})
     if not samples:
         raise DataError(f"{path} has no images in its train split; name groups or fractions for it in the data file")
     check_samples(samples, contract)
     for sample in samples:
         # A labelled source divides its own images; a source without masks knows nothing of the others' splits.
-        if not sample.source.masks and sample.image.resolve() in held_out:
+        if not sample.source.masks and resolved(sample.image) in held_out:
             raise DataError(
-                f"{sample.image} is held out by source {held_out[sample.image.resolve()]} and lies in source "
+                f"{sample.image} is held out by source {held_out[resolved(sample.image)]} and lies in source "
                 f"{sample.source.name}, which has no masks; move it elsewhere, or leave one of the sources out"
             )
     return DataSet(contract, {"train": tuple(map(_as_scene_if_large, samples)), "val": (), "test": ()})
@@ -94,18 +95,18 @@ def _find_images(source: Source, place: Path) -> list[Sample]:
 
 def _images_below(place: Path) -> list[Path]:
     """Return all images in a folder and the folders below, sorted; links are followed, hidden names skipped."""
-    if place.is_file():
+    if is_file(place):
         return [place]
-    if not place.is_dir():
+    if not is_dir(place):
         raise DataError(f"there is no folder or image {place}")
     found: list[Path] = []
     seen: set[Path] = set()  # links may lead in circles
     for name, folders, files in os.walk(place, followlinks=True, onerror=_raise):
         here = Path(name)
-        if here.resolve() in seen:
+        if resolved(here) in seen:
             folders.clear()
             continue
-        seen.add(here.resolve())
+        seen.add(resolved(here))
         if {"images", "masks"} <= set(folders) or {"img", "mask"} <= set(folders):
             raise DataError(
                 f"{here} holds labelled images, and which of them are held out is unknown here; "

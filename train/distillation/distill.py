@@ -19,6 +19,7 @@ import torch
 
 from kda_edge.errors import TrainingError, UsageError
 from kda_edge.networks.checkpoint import write_content
+from kda_edge.paths import exists
 
 from ..data.batches import batches_of
 from ..data.crops import Crops
@@ -73,9 +74,9 @@ def distill(
         raise UsageError("a cache needs crops that come again; set --views 1 or more")
     settings = settings_of(config, data)
     last = out / "last.pt"
-    if last.exists() and not resume:
+    if exists(last) and not resume:
         raise TrainingError(f"{last} exists; go on with --resume, or choose another folder with --out")
-    run = run_of(last, settings) if resume and last.exists() else None
+    run = run_of(last, settings) if resume and exists(last) else None
     fabric = open_fabric(config.device)
     if config.batch % fabric.world_size:
         raise UsageError(f"a batch of {config.batch} can't be shared by {fabric.world_size} processes")
@@ -162,7 +163,7 @@ def _report(epoch: int, config: DistillConfig, means: dict[str, float], seconds:
 
 
 def _diverged(last: Path, epoch: int) -> str:
-    kept = f"{last} and distilled.pt hold epoch {epoch}" if last.exists() else "no epoch was finished"
+    kept = f"{last} and distilled.pt hold epoch {epoch}" if exists(last) else "no epoch was finished"
     return (
         f"a loss or gradient is no longer finite in epoch {epoch + 1} ({kept}); "
         "lower --student-rate, set --clip-norm 1, or distil with --precision fp32"

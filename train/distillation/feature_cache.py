@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kda_edge.errors import TrainingError, one_line
+from kda_edge.paths import exists, resolved
 from kda_edge.whole_files import free_bytes_at, write_whole
 
 FORMAT: Final = 1
@@ -74,7 +75,7 @@ class FeatureCache:
         self.shapes, self.slots = tuple(shapes), slots
         self._lengths = [math.prod(shape) for shape in shapes]
         self._row_bytes = 2 * sum(self._lengths)
-        self._place = folder.resolve() / PLACE
+        self._place = resolved(folder) / PLACE
         sizes = {FEATURES: slots * self._row_bytes, SEALS: slots * DIGEST_BYTES}
         header = {
             "format": FORMAT,
@@ -83,7 +84,7 @@ class FeatureCache:
             "slots": slots,
             "dtype": "float16",
         }
-        if not self._place.exists():
+        if not exists(self._place):
             self._place.parent.mkdir(parents=True, exist_ok=True)
             self._require_space(sum(sizes.values()))
             _create(self._place, header, sizes)
@@ -192,7 +193,7 @@ class FeatureCache:
 def kept_teacher(folder: Path) -> str | None:
     """Return the teacher whose features a folder keeps; None: there is no cache, or its header can't be read."""
     try:
-        header = json.loads((folder.resolve() / PLACE / HEADER).read_text(encoding="utf-8"))
+        header = json.loads((resolved(folder) / PLACE / HEADER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return str(header.get("teacher")) if isinstance(header, dict) else None

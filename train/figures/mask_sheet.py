@@ -20,6 +20,7 @@ from kda_edge.errors import UsageError
 from kda_edge.manifest import InputContract
 from kda_edge.metrics import ConfusionCounts
 from kda_edge.networks.checkpoint import Checkpoint
+from kda_edge.paths import resolved
 from kda_edge.tiling.fill_nodata import fill_nodata
 from kda_edge.tiling.predict import predict
 from kda_edge.tiling.tile_grid import TileGrid, default_overlap_px
@@ -107,7 +108,7 @@ def distinct_names(files: Sequence[Path]) -> list[str]:
     Raises:
         UsageError: two are the same file.
     """
-    paths = [file.resolve().with_suffix("") for file in files]
+    paths = [resolved(file).with_suffix("") for file in files]
     for count in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-count:]) for path in paths]
         if len(set(names)) == len(names):

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kda_edge.errors import OutputError, UsageError, one_line
+from kda_edge.paths import is_dir
 from kda_edge.whole_files import write_whole
 
 Bytes = npt.NDArray[np.uint8]
@@ -107,7 +108,7 @@ def require_place(path: Path, ending: str) -> None:
     """Raise `UsageError` unless a file of this ending can lie there; before anything is computed."""
     if path.suffix.lower() != ending:
         raise UsageError(f"{path} must end in {ending}")
-    if not path.parent.is_dir():
+    if not is_dir(path.parent):
         raise UsageError(f"there is no folder {path.parent} for {path.name}; make it first")
 
 

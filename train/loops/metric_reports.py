@@ -9,9 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from kda_edge.errors import MissingDependency, UsageError
+from kda_edge.errors import MissingDependency, TrainingError, UsageError, one_line
 from kda_edge.metrics import ConfusionCounts
 from kda_edge.networks.checkpoint import read_content, write_content
+from kda_edge.paths import is_utf8
 from kda_edge.whole_files import write_whole
 
 COLUMNS = ("iou", "precision", "recall", "f1", "mean_iou", "overall_accuracy")
@@ -58,6 +59,7 @@ class EpochLog:
 
     Raises:
         MissingDependency: tensorboard is not installed.
+        TrainingError: the folder can't be created, or has a name that TensorBoard can't write under.
     """
 
     def __init__(self, out: Path, first_epoch: int, *, writes: bool) -> None:
@@ -68,7 +70,7 @@ class EpochLog:
             from torch.utils.tensorboard import SummaryWriter
         except ModuleNotFoundError as error:
             raise MissingDependency("tensorboard", extra="train") from error
-        out.mkdir(parents=True, exist_ok=True)
+        _ready_folder(out)
         self._writer = SummaryWriter(log_dir=str(out), purge_step=first_epoch + 1 if first_epoch else None)
 
     def __enter__(self) -> EpochLog:
@@ -84,3 +86,12 @@ class EpochLog:
             for name, value in figures.items():
                 self._writer.add_scalar(name, value, epoch)
             self._writer.flush()
+
+
+def _ready_folder(out: Path) -> None:
+    if not is_utf8(out):
+        raise TrainingError(f"{str(out)!r} is a name that is not UTF-8; choose another folder with --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{out} can't be created ({one_line(error)}); choose another folder with --out") from error

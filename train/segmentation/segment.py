@@ -22,6 +22,7 @@ from kda_edge.manifest import TrainingRecord
 from kda_edge.metrics import ConfusionCounts, best_threshold, mean_iou_at
 from kda_edge.networks.checkpoint import Checkpoint, content_from_checkpoint, write_checkpoint, write_content
 from kda_edge.networks.network import Network
+from kda_edge.paths import exists
 from kda_edge.tiling.tile_grid import default_overlap_px
 
 from ..data.batches import batches_of
@@ -74,9 +75,9 @@ def segment(
         raise TrainingError("no samples are in the train split; name groups or fractions for it in the data file")
     settings = settings_of(config, data)
     last, best = out / "last.pt", out / "best.pt"
-    if last.exists() and not resume:
+    if exists(last) and not resume:
         raise TrainingError(f"{last} exists; go on with --resume, or choose another folder with --out")
-    run = run_of(last, settings) if resume and last.exists() else None
+    run = run_of(last, settings) if resume and exists(last) else None
     fabric = open_fabric(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -204,7 +205,7 @@ def segment(
 
 def _require_finite(value: Tensor, epoch: int, last: Path) -> None:
     if not torch.isfinite(value):
-        kept = f"{last} holds the state after epoch {epoch}" if last.exists() else "no epoch was finished"
+        kept = f"{last} holds the state after epoch {epoch}" if exists(last) else "no epoch was finished"
         raise TrainingError(
             f"the loss is no longer finite in epoch {epoch + 1} ({kept}); "
             "lower the learning rates, set --clip-norm 1, or train with --precision fp32"
