@@ -75,7 +75,7 @@ def raster_named(name: str | RasterName) -> RasterName:
         return Path(name)
     asked = _ASKED.search(name)  # the address as an option of GDAL's, in /vsicurl?url=...
     plain = name if asked is None else unquote(asked[1])
-    return RasterAddress(name, redacted(plain), _stem(plain))
+    return RasterAddress(_in_archive(name, scheme) or name, redacted(plain), _stem(plain))
 
 
 def said(name: RasterName) -> Path | str:
@@ -101,6 +101,24 @@ def _require_readable(name: str, scheme: str) -> None:
         f"GDAL reads no raster from {redacted(name)}; give a path, or an address that begins with "
         "https://, s3://, gs://, az://, zip:// or /vsi"
     )
+
+
+def _in_archive(name: str, scheme: str) -> str:
+    """Return GDAL's name of what lies in an archive, such as `zip://a.zip!b.tif`; empty: it lies in none.
+
+    Rasterio understands such an address only where the archive is named with its folder.
+    """
+    archive, _, place = scheme.partition("+")
+    if archive not in _ARCHIVES:
+        return ""
+    path, _, inner = name.partition("://")[2].partition("!")
+    if place in ("http", "https", "ftp"):
+        path = f"/vsicurl/{place}://{path}"
+    elif place not in ("", "file"):
+        path = f"/vsi{place}/{path}"
+    if archive == "gzip":
+        return f"/vsigzip/{path}"
+    return f"/vsi{archive}/{{{path}}}/{inner.lstrip('/')}".rstrip("/")
 
 
 def _stem(name: str) -> str:

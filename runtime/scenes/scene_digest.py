@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from kda_edge.addresses import anonymous, scheme_of
+from kda_edge.addresses import anonymous, redacted, scheme_of
 from kda_edge.errors import SceneError, UsageError
+from kda_edge.paths import is_file
 from kda_edge.rasters.valid_pixels import NODATA_TUPLE
 
 from ..geo.gdal import GDAL_ERRORS, one_line, open_raster
@@ -87,7 +88,11 @@ def digesting(path: RasterName) -> Iterator[Callable[[], SceneContent]]:
     unknown = [name for name in files if name not in local and name not in served]
     facts += filter(None, (_inside(name, file) for name, file in local.items()))
     # Where the bytes do not count, the name does.
-    facts += [served[name].state if name in served else anonymous(name) for name in files if name not in local]
+    facts += [
+        f"{served[name].state} {redacted(name)}" if name in served else anonymous(name)
+        for name in files
+        if name not in local
+    ]
     bytes_of = dict.fromkeys(file for file in local.values() if not file.name.endswith(PAM))
     stopped = threading.Event()
     with ThreadPoolExecutor(1, "scene-digest") as threads:
@@ -143,7 +148,7 @@ def _local_file(name: str) -> Path | None:
     try:
         if path == name:
             return Path(name) if os.path.exists(name) else None  # noqa: PTH110 -- no path at all, maybe
-        return next((place for place in (Path(path), *Path(path).parents) if place.is_file()), None)
+        return next((place for place in (Path(path), *Path(path).parents) if is_file(place)), None)
     except (OSError, ValueError):
         return None
 

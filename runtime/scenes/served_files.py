@@ -56,7 +56,7 @@ def served_file(gdal_name: str, *, tries: int = TRIES) -> ServedFile | None:
     if found is None:
         return None
     url = found[1]
-    archive = _ARCHIVE.fullmatch(url) if found.start() else None
+    archive = _ARCHIVE.fullmatch(url.replace("}", "")) if found.start() else None
     url = archive[1] if archive else url
     answer = _asked(url, tries)
     if answer is None:
