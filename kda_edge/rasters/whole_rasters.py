@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from rasterio.enums import MaskFlags
 
+from kda_edge.paths import exists, resolved
 from kda_edge.rasters.jpeg_stream import SIGNATURE as JPEG
 from kda_edge.rasters.jpeg_stream import jpeg_fault
 from kda_edge.rasters.png_chunks import SIGNATURE as PNG
@@ -22,6 +23,8 @@ from kda_edge.rasters.png_chunks import png_fault
 
 COPY_AGAIN: Final = "the file is damaged or not fully copied; copy it again from its source"
 CHECKED_WHOLE: Final = frozenset({"PNG", "JPEG"})  # drivers of the formats whose every byte is looked at here
+# Drivers of formats whose missing or damaged parts reading alone does not tell; the file itself is looked at.
+NEED_THE_FILE: Final = CHECKED_WHOLE | {"ENVI", "HFA", "PCIDSK", "TGA"}
 PCIDSK_BLOCK_BYTES: Final = 512
 HFA_HEAD_BYTES: Final = 49  # of an ERDAS Imagine's file for the pixels beside it
 HFA_FLAGS_HEAD_BYTES: Final = 20  # before a bit for each block of a band
@@ -44,7 +47,7 @@ def whole_fault(dataset: Any, path: Path, bands: Sequence[int]) -> str | None:
         OSError: the file can't be read.
     """
     sidecar = path.with_name(path.name + ".msk")
-    if sidecar.exists() and _NO_SIDECAR & set(dataset.mask_flag_enums[bands[0] - 1]):
+    if exists(sidecar) and _NO_SIDECAR & set(dataset.mask_flag_enums[bands[0] - 1]):
         return f"{sidecar} is the mask of {path.name} and can't be read; copy it again or remove it"
     return _short_tiff(dataset, path, bands) if dataset.driver == "GTiff" else unnoticed_fault(dataset, path)
 
@@ -76,7 +79,7 @@ def file_fault(path: Path) -> str | None:
         OSError: it can't be read.
     """
     state = path.stat()
-    return _fault_of(path.resolve(), state.st_size, state.st_mtime_ns, state.st_ino)
+    return _fault_of(resolved(path), state.st_size, state.st_mtime_ns, state.st_ino)
 
 
 @lru_cache(REMEMBERED)

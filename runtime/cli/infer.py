@@ -34,7 +34,7 @@ from .scenes import infer_scenes
 from .values import ValueRange, area, bands, count, memory, metres, number, pixels, seconds, shard
 from .videos import infer_videos
 
-CUT_OFF: Final = "interrupted; the scene at work has no map; run the same command again to go on"
+CUT_OFF: Final = "interrupted; what was at work has no map yet; run the same command again"
 
 
 def parse(argv: Sequence[str] | None = None) -> InferConfig:

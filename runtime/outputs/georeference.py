@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import rasterio
@@ -10,8 +9,10 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
 from kda_edge.errors import OutputError
+from kda_edge.rasters.silence import silenced
 
 from ..geo.gdal import GDAL_ERRORS
+from ..scenes.remedies import written_anew
 from ..scenes.scene import Scene
 
 
@@ -38,8 +39,7 @@ def require_carried(scene: Scene) -> None:
     Raises:
         OutputError: it does not.
     """
-    with alone(), MemoryFile() as memory, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with alone(), MemoryFile() as memory, silenced(NotGeoreferencedWarning):
         try:
             with memory.open(driver="GTiff", height=1, width=1, count=1, dtype="uint8", **place(scene)):
                 pass
@@ -55,5 +55,5 @@ def not_carried(scene: Scene) -> OutputError:
     """Return the error of a place that no GeoTIFF holds."""
     return OutputError(
         f"the CRS of {scene.path} can't be carried in a GeoTIFF; assign it one that can, such as an EPSG code, with: "
-        f"gdal_translate -a_srs EPSG:CODE {scene.path} scene.tif"
+        + written_anew("gdal_translate -a_srs EPSG:CODE", scene.path)
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from kda_edge.errors import OutputError, one_line
+from kda_edge.paths import exists
 from kda_edge.whole_files import free_bytes_at
 
 MAGIC: Final = b"kda-edge journal 2\n"
@@ -130,7 +131,8 @@ def locked(path: Path) -> Iterator[BinaryIO]:
             file = open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+b", buffering=0)  # noqa: PTH123, SIM115 -- an open descriptor has no path; closed below
         except OSError as error:
             raise OutputError(
-                f"{path} can't be opened ({one_line(error)}); remove it or choose another folder with -o"
+                f"{path} can't be opened ({one_line(error)}); "
+                f"{'remove it or ' * exists(path)}choose another folder with -o"
             ) from error
         with file:
             _lock(path, file)

@@ -23,6 +23,7 @@ from ..mapping.rows import MappedRows
 from .framed_file import DamagedFile, FramedFile, locked
 from .journal_frames import END, HEADER, ROWS, facts_of, payload_of, rows_from
 
+UNTOLD: Final = "unknown "  # begins the key of a scene whose states nobody can tell apart
 _SHOWN: Final = 12  # characters of a digest in a message
 
 
@@ -59,6 +60,11 @@ class Header:
         was, now = self.key, other.key
         names = [name for name in now | was if was.get(name) != now.get(name)]
         return ", ".join(f"{name} was {_shown(was.get(name))} and is {_shown(now.get(name))}" for name in names)
+
+    @property
+    def can_be_gone_on_with(self) -> bool:
+        """Whether a later run can be of the same scene, as far as anybody knows."""
+        return not str(self.key.get("scene", "")).startswith(UNTOLD)
 
     def to_json(self) -> bytes:
         """Return it as JSON, keys sorted."""
@@ -200,6 +206,9 @@ def opened_journal(
             file.truncate(0)
         try:
             journal = Journal(path, FramedFile(path, file, free_bytes))
+            if journal.header is not None and not journal.header.can_be_gone_on_with:
+                file.truncate(0)  # these rows are of no use to anybody
+                journal = Journal(path, FramedFile(path, file, free_bytes))
         except JournalError as error:
             raise JournalError(f"{error}; choose another folder with -o, or discard it with --restart") from error
         try:
@@ -219,10 +228,14 @@ def read_journal(path: Path) -> Iterator[Journal]:
     """
     try:
         file = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115 -- closed below
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise OutputError(f"{path} can't be read ({one_line(error)}); check the path") from error
     with file:
-        yield Journal(path, FramedFile(path, file))
+        try:
+            journal = Journal(path, FramedFile(path, file))
+        except JournalError as error:
+            raise JournalError(f"{error}; copy it again, or make it again with --shard") from error
+        yield journal
 
 
 def require_same(journal: Journal, header: Header) -> None:
@@ -232,6 +245,11 @@ def require_same(journal: Journal, header: Header) -> None:
         JournalError: they are not; what differs is named.
     """
     assert journal.header is not None
+    if not header.can_be_gone_on_with:
+        raise JournalError(
+            f"{journal.path} holds {journal.rows_px} finished rows, and nobody can tell whether the scene is still the "
+            "same; try again when its server answers, choose another folder with -o, or discard them with --restart"
+        )
     difference = journal.header.differs_from(header)
     if difference:
         raise JournalError(

@@ -25,7 +25,7 @@ from ..outputs.output_files import output_paths, ready_folder, staged
 from ..results import SceneResult, ShardResult
 from ..scenes.scene import Scene
 from ..scenes.scene_digest import SceneContent, digesting
-from .journal import Header, Journal, journal_path, opened_journal, require_same
+from .journal import UNTOLD, Header, Journal, journal_path, opened_journal, require_same
 from .journal_recorder import Recorder
 from .memory_bounds import MapMemory, bounds_within, resident_bytes
 from .request import Model, SceneRequest
@@ -59,7 +59,7 @@ class _SceneRun:
         plain, rows = manifest.to_json(), self.rows
         shard = "" if self.shard is None else str(self.shard)
         key = {
-            "scene": self.content().sha256 or f"no local file {secrets.token_hex(4)}",  # equal to no other
+            "scene": self.content().sha256 or UNTOLD + secrets.token_hex(4),  # equal to no other
             "model graph": self.model.facts.graph_sha256,
             "checkpoint": manifest.checkpoint_sha256,
             "manifest": hashlib.sha256(plain.encode()).hexdigest(),
@@ -151,6 +151,10 @@ class _SceneRun:
                 journal.discard()  # an engine that does not work: its rows are worth nothing
             if not journal.rows_px:
                 raise
+            if journal.header is not None and not journal.header.can_be_gone_on_with:
+                journal.discard()
+                hint = "its rows are not kept, as nobody could tell whether the scene is still the same"
+                raise type(error)(f"{error}; {hint}") from error
             hint = f"{journal.rows_px} of {self.rows.count} rows are kept, run the same command again to go on"
             raise type(error)(f"{error}; {hint}") from error
 

@@ -7,12 +7,15 @@ from typing import Final
 
 from kda_edge.errors import SceneError
 
+from ..geo.raster_names import RasterName
+from .remedies import written_anew
+
 RGB: Final = ("red", "green", "blue")
 UNTOLD: Final = ("gray", "undefined")  # GDAL's words for a band of which the file says nothing
 
 
 def choose_bands(
-    name: str, colors: Sequence[str], asked: tuple[int, int, int] | None, wanted: Sequence[str] = RGB
+    name: RasterName, colors: Sequence[str], asked: tuple[int, int, int] | None, wanted: Sequence[str] = RGB
 ) -> tuple[int, int, int]:
     """Return the 1-based numbers of the bands that the model gets, in its order.
 
@@ -65,10 +68,10 @@ def choose_bands(
     return chosen
 
 
-def _palette(name: str) -> SceneError:
+def _palette(name: RasterName) -> SceneError:
     return SceneError(
         f"{name} holds palette numbers, not colours; write the colours out with: "
-        f"gdal_translate -expand rgb {name} rgb.tif"
+        + written_anew("gdal_translate -expand rgb", name)
     )
 
 

@@ -16,12 +16,11 @@ from rasterio.windows import Window
 
 from kda_edge.errors import SceneError
 from kda_edge.rasters.strict_window import StrictBands
-from kda_edge.rasters.whole_rasters import COPY_AGAIN
 from kda_edge.tiling.pixels import Pixels
 
 from ..geo.gdal import GDAL_ERRORS, MOST_WARNINGS, one_line, open_raster, reading_blocks
 from ..geo.raster_names import RasterName, gdal_name_of, over_network
-from .remedies import bring_back
+from .remedies import bring_back, damaged
 
 PROBES: Final = 16  # blocks looked at before a file counts as unreadable
 
@@ -161,7 +160,7 @@ class BlockReader:
                 block = _Block((row, col), *inside, col * width, min((col + 1) * width, self.width_px))
                 if isinstance(self._block(block), Pixels):
                     return
-        raise SceneError(f"nothing of {self._path} can be read ({self.warnings[0]}); {COPY_AGAIN}")
+        raise SceneError(f"nothing of {self._path} can be read ({self.warnings[0]}); {damaged(self._path)}")
 
     def _blocks(self, row0: int, row1: int, col0: int, col1: int) -> Iterator[_Block]:
         height, width = self.block_hw

@@ -6,15 +6,20 @@ import math
 import stat
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from kda_edge.addresses import redacted
 from kda_edge.errors import SceneError
+from kda_edge.paths import is_file, is_utf8
 from kda_edge.rasters.strict_window import Part, parts_of
-from kda_edge.rasters.whole_rasters import COPY_AGAIN, unnoticed_fault, whole_fault
+from kda_edge.rasters.whole_rasters import COPY_AGAIN, NEED_THE_FILE, unnoticed_fault, whole_fault
 
 from ..geo.gdal import one_line
 from ..geo.raster_names import RasterName
+from .remedies import written_anew
+
+ITS_FILE: Final = "a look at its file"
+GIVE_IT: Final = "download or unpack it and give the file"
 
 
 def require_file(path: RasterName) -> None:
@@ -25,17 +30,18 @@ def require_file(path: RasterName) -> None:
     """
     if not isinstance(path, Path):
         return
+    if not is_utf8(path):
+        raise SceneError(f"{str(path)!r} has a name that is not UTF-8, which GDAL can't open; rename it")
     try:
-        str(path).encode()
         regular = stat.S_ISREG(path.stat().st_mode)
         with path.open("rb") if regular else nullcontext():
             pass
-    except UnicodeEncodeError:
-        raise SceneError(f"{str(path)!r} has a name that is not UTF-8, which GDAL can't open; rename it") from None
     except (FileNotFoundError, NotADirectoryError):
         raise SceneError(f"{path} does not exist; check the path") from None
-    except OSError as error:
+    except PermissionError as error:
         raise SceneError(f"{path} can't be opened ({one_line(error)}); ask for the right to read it") from error
+    except (OSError, ValueError) as error:
+        raise SceneError(f"{path} can't be opened ({one_line(error)}); check the path") from error
     if not regular:
         raise SceneError(f"{path} is not a file; give the scene's raster file")
 
@@ -62,7 +68,7 @@ def require_transform(dataset: Any, path: RasterName) -> None:
     if what:
         raise SceneError(
             f"{path} is placed on Earth by {what} only, so its pixels form no grid there; "
-            f"resample it first with: gdalwarp {option} {path} warped.tif"
+            "resample it first with: " + written_anew(f"gdalwarp {option}", path)
         )
 
 
@@ -72,8 +78,10 @@ def require_whole(dataset: Any, path: RasterName, bands: tuple[int, int, int]) -
     Raises:
         SceneError: the file is, or one that it is made of in a way that reading its pixels would not tell.
     """
-    if not isinstance(path, Path):
-        return  # how long a served file is, its server may not say; what it does not give, is lost
+    if not isinstance(path, Path):  # what GDAL does not get of it, it tells of most formats
+        if dataset.driver in NEED_THE_FILE:
+            raise SceneError(f"{path} is a {dataset.driver}, which only {ITS_FILE} shows to be whole; {GIVE_IT}")
+        return
     try:
         fault = whole_fault(dataset, path, bands)
         if fault is None and dataset.driver == "VRT":
@@ -91,5 +99,8 @@ def _fault_of_part(path: Path, part: Part) -> str | None:
             f"{path} is made of {redacted(part.name)}, which can't be opened; copy it again" if part.is_source else None
         )
     file = Path(part.name)
-    fault = unnoticed_fault(part.dataset, file) if file != path and file.is_file() else None
+    if part.dataset.driver in NEED_THE_FILE and not is_file(file):
+        kind = f"a {part.dataset.driver}, which only {ITS_FILE} shows to be whole"
+        return f"{path} is made of {redacted(part.name)}, {kind}; {GIVE_IT}"
+    fault = unnoticed_fault(part.dataset, file) if file != path and is_file(file) else None
     return fault and f"{path} is made of a file that can't be read: {fault}"

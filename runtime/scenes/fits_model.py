@@ -6,12 +6,14 @@ afterwards whether what was declared can be true.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kda_edge.addresses import redacted
 from kda_edge.errors import SceneError
 from kda_edge.manifest import InputContract
 
@@ -19,6 +21,7 @@ from ..geo.ground_sampling import REFUSED, distance
 from ..geo.raster_names import RasterName
 from ..map_format import MAP_BANDS
 from .band_choice import choose_bands
+from .remedies import written_anew
 
 # All pixels in this share of the range, at its lower end, are dark or in other units: an 8-bit scene up to 15.
 # A choice, unmeasured.
@@ -39,11 +42,11 @@ def checked_bands(
         SceneError: no bands, a map of ours instead of a scene, or nobody knows which bands.
     """
     if dataset.count == 0:
-        inside = f"; it holds other rasters, write one out with: gdal_translate {dataset.subdatasets[0]} scene.tif"
-        raise SceneError(f"{path} has no bands{inside if dataset.subdatasets else '; give a colour image'}")
+        inside = "".join(f"one of the rasters in it, with -o: {shlex.quote(n)}" for n in dataset.subdatasets[:1])
+        raise SceneError(f"{path} has no bands; give {redacted(inside) or 'a colour image'}")
     if dataset.descriptions == MAP_BANDS:
         raise SceneError(f"{path} is a landslide map, not a scene; give the scene that it was made from")
-    return choose_bands(str(path), [color.name.lower() for color in dataset.colorinterp], asked, contract.bands)
+    return choose_bands(path, [color.name.lower() for color in dataset.colorinterp], asked, contract.bands)
 
 
 def require_pixel_type(
@@ -64,7 +67,7 @@ def require_pixel_type(
     if len(found) > 1:
         raise SceneError(
             f"{path} holds {' and '.join(found)} pixels in its three bands; give them one type with: "
-            f"gdal_translate -ot Float32 {path} scene.tif"
+            + written_anew("gdal_translate -ot Float32", path)
         )
     if value_range is None and found != [contract.pixel_type]:
         low, high = contract.value_range

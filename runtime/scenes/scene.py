@@ -14,7 +14,6 @@ from rasterio.transform import Affine
 
 from kda_edge.errors import SceneError, UsageError
 from kda_edge.manifest import InputContract
-from kda_edge.rasters.whole_rasters import COPY_AGAIN
 from kda_edge.tiling.pixels import Pixels
 
 from ..geo.gdal import GDAL_ERRORS, one_line, open_raster
@@ -31,7 +30,7 @@ from .fits_model import (
     scaling_note,
     value_note,
 )
-from .remedies import not_a_raster
+from .remedies import damaged, not_a_raster
 from .resampled import Resampled
 
 MOST_PX: Final = 2**31 - 1  # of a side, in a file of GDAL's
@@ -171,7 +170,7 @@ def open_scene(
             pixel_type = np.dtype(dataset.dtypes[chosen[0] - 1])
             scaling = tuple((dataset.scales[band - 1], dataset.offsets[band - 1]) for band in chosen)
         except GDAL_ERRORS as error:
-            raise SceneError(f"{path} has a header that can't be read ({one_line(error)}); {COPY_AGAIN}") from error
+            raise SceneError(f"{path} has a header that can't be read ({one_line(error)}); {damaged(path)}") from error
         gsd_m, factor = _grid(path, ground_sampling_m(crs, transform, *dataset.shape), resample, contract)
         sides_m = pixel_sides_m(crs, transform, *dataset.shape)
         require_ground_sampling(path, gsd_m, contract, any_gsd=any_gsd)

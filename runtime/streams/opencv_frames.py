@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kda_edge.addresses import scheme_of
 from kda_edge.errors import SceneError, UsageError, VideoError, one_line
 
 from ..scenes.band_choice import RGB
@@ -25,7 +27,6 @@ TIMEOUT_MS: Final = 5000  # a source that says nothing for so long counts as los
 SAMPLED: Final = 16  # pixels, along both sides, of which one tells a frame from others
 FASTEST_FPS: Final = 1000.0  # more is a clock's rate in the wrong field, as some cameras have it
 
-_ANEW: Final = "if it should be a video, write it anew with: ffmpeg -i {} -c:v libx264 again.mp4"
 _CHECK: Final = "check cable, address, password and network"
 
 
@@ -118,7 +119,7 @@ class VideoFrames(_OpenCVChannels):
     def _opened(self) -> Any:
         capture = self._open_capture()
         if not capture.isOpened():
-            raise VideoError(f"{self.name} can't be opened; {_CHECK if self.live else _ANEW.format(self.name)}")
+            raise VideoError(f"{self.name} can't be opened; {_CHECK if self.live else _anew(self.name)}")
         return capture
 
     def _counted(self, good: bool, image: NDArray[Any] | None) -> bool:
@@ -128,7 +129,7 @@ class VideoFrames(_OpenCVChannels):
         elif self.live and self._served:
             self._require_stream()
         elif not self.live and self._given == 0:
-            raise VideoError(f"{self.name} holds no frame that can be read; {_ANEW.format(self.name)}")
+            raise VideoError(f"{self.name} holds no frame that can be read; {_anew(self.name)}")
         elif not self.live and self._given < self._declared:
             self.notes.append(
                 f"{self.name} says that it has {self._declared} frames and gave {self._given}; "
@@ -214,6 +215,13 @@ class ImageFiles(_OpenCVChannels):
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def _anew(name: str) -> str:
+    """Return what to do about a recording that can't be read."""
+    if scheme_of(name):
+        return "download it and give the file"
+    return f"if it should be a video, write it anew with: ffmpeg -i {shlex.quote(name)} -c:v libx264 again.mp4"
 
 
 def capture(name: str) -> Any:

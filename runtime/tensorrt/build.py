@@ -22,7 +22,7 @@ from .library import MESSAGE_CHARS, Library, open_library
 from .precision_proof import LayerCounts, inspect_engine
 from .timing_cache import load_timings, save_timings
 
-OTHER_BACKEND: Final = "use another model, or --backend cpu"
+OTHER_BACKEND: Final = "use another model, or --engine cpu"
 NAMED_ERRORS: Final = 3  # of the parser's, in a message of one line
 # TensorRT tells why a build failed by its log alone.
 OUT_OF_MEMORY: Final = re.compile(
@@ -109,7 +109,7 @@ def build_engine(
         reason = library.last_error or one_line(error, MESSAGE_CHARS)
         raise DeviceError(
             f"TensorRT {library.version} does not start on {device.name} ({reason})"
-            "; update the driver or TensorRT so that they fit, or use --backend cpu"
+            "; update the driver or TensorRT so that they fit, or use --engine cpu"
         ) from error
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, library.logger)

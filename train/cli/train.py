@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A resumed run is the run that it resumes: its record is the same.
         command(options, shlex.join(["kda-train", *(word for word in arguments if word != "--resume")]))
 
-    return ended("kda-train", run, interrupted="stopped; go on with --resume")
+    return ended("kda-train", run, interrupted="stopped; go on with --resume" if "resume" in options else "stopped")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from kda_edge.errors import SceneError
@@ -24,7 +26,7 @@ from kda_edge.runtime.scenes.band_choice import choose_bands
 def test_red_green_and_blue_are_as_declared_else_as_the_file_says_else_the_only_three(
     colors: list[str], asked: tuple[int, int, int] | None, expected: tuple[int, int, int]
 ) -> None:
-    assert choose_bands("x.tif", colors, asked) == expected
+    assert choose_bands(Path("x.tif"), colors, asked) == expected
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,7 @@ def test_bands_that_nobody_declared_are_never_guessed(
     colors: list[str], asked: tuple[int, int, int] | None, words: tuple[str, ...]
 ) -> None:
     with pytest.raises(SceneError) as caught:
-        choose_bands("x.tif", colors, asked)
+        choose_bands(Path("x.tif"), colors, asked)
     assert all(word in str(caught.value) for word in words)
     assert "\n" not in str(caught.value)
 
@@ -58,5 +60,5 @@ def test_bands_that_nobody_declared_are_never_guessed(
 def test_a_model_of_other_bands_must_be_told_them() -> None:
     colors, wanted = ["red", "green", "blue", "undefined"], ("nir", "red", "green")
     with pytest.raises(SceneError, match=r"takes the bands nir, red, green .* in the model's order with --bands"):
-        choose_bands("x.tif", colors, None, wanted)
-    assert choose_bands("x.tif", colors, (4, 1, 2), wanted) == (4, 1, 2)
+        choose_bands(Path("x.tif"), colors, None, wanted)
+    assert choose_bands(Path("x.tif"), colors, (4, 1, 2), wanted) == (4, 1, 2)

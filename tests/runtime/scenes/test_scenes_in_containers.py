@@ -133,6 +133,45 @@ def test_an_archive_that_is_written_to_while_it_is_mapped_ends_the_run(
         segmenter.predict_scene(f"zip://{archive}!inside/a.tif", tmp_path / "out", progress=touch)
 
 
+@pytest.mark.parametrize("driver", ["PNG", "JPEG"])
+def test_a_picture_that_only_its_file_shows_to_be_whole_is_refused(
+    pair: tuple[Path, Path], tmp_path: Path, segmenter: Segmenter, driver: str
+) -> None:
+    """Of a damaged one GDAL's decoders give rows that were made up before they say so."""
+    suffix = driver.lower()
+    copy(pair[0], tmp_path / f"a.{suffix}", driver=driver)
+    with zipfile.ZipFile(tmp_path / "pack.zip", "w") as archive:
+        archive.write(tmp_path / f"a.{suffix}", f"a.{suffix}")
+    with pytest.raises(
+        SceneError, match=f"is a {driver}, which only a look at its file .* unpack it and give the file"
+    ):
+        segmenter.predict_scene(f"zip://{tmp_path}/pack.zip!a.{suffix}", tmp_path / "out")
+    bands = "".join(
+        f'<VRTRasterBand dataType="Byte" band="{band}"><SimpleSource><SourceFilename relativeToVRT="0">/vsizip/'
+        f"{tmp_path}/pack.zip/a.{suffix}</SourceFilename><SourceBand>{band}</SourceBand></SimpleSource></VRTRasterBand>"
+        for band in (1, 2, 3)
+    )
+    (tmp_path / "a.vrt").write_text(f'<VRTDataset rasterXSize="130" rasterYSize="150">{bands}</VRTDataset>')
+    with pytest.raises(SceneError, match=f"made of /vsizip.* a {driver}, which only a look at its file"):
+        segmenter.predict_scene(tmp_path / "a.vrt", tmp_path / "out")
+    assert segmenter.predict_scene(tmp_path / f"a.{suffix}", tmp_path / "out").failed_tiles == 0
+
+
+def test_an_archive_is_named_with_and_without_its_folder(
+    pair: tuple[Path, Path], tmp_path: Path, segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zipped(pair, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    digests = {
+        digest(f"{scheme}{place}pair.zip!{inner}")
+        for scheme in ("zip://", "zip+file://")
+        for place in ("", "./", f"{tmp_path}/")
+        for inner in ("inside/a.tif", "/inside/a.tif")
+    }
+    assert len(digests) == 1
+    assert None not in digests
+
+
 def test_a_compressed_file_is_read_as_it_is(pair: tuple[Path, Path], tmp_path: Path, segmenter: Segmenter) -> None:
     packed = tmp_path / "a.tif.gz"
     packed.write_bytes(gzip.compress(pair[0].read_bytes()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from fake_web_server import WebServer
 
 from kda_edge.errors import Cancelled, JournalError, KdaEdgeError, SceneError, UsageError
 from kda_edge.manifest import Manifest
-from kda_edge.runtime import SceneOptions, Segmenter
+from kda_edge.runtime import Segmenter
 from kda_edge.runtime.geo.gdal import gdal_session, open_raster
 from kda_edge.runtime.geo.raster_names import raster_named
+from kda_edge.runtime.runs.journal import read_journal
 from kda_edge.runtime.runs.merge_shards import merge_shards
 from kda_edge.runtime.runs.shards import Shard
 from kda_edge.runtime.scenes.scene_digest import digesting
@@ -138,12 +140,46 @@ def test_a_scene_of_which_the_server_says_nothing_is_mapped_but_not_gone_on_with
 ) -> None:
     server.behaves(etag="none", modified=False)
     url, out = server.url("scene.tif"), tmp_path / "out"
-    cut_off(segmenter, url, out)
-    with pytest.raises(JournalError, match="scene was no local file"):
-        segmenter.predict_scene(url, out)
-    assert segmenter.predict_scene(url, out, options=SceneOptions(restart=True)).failed_tiles == 0
+    calls = list[int]()
+    with pytest.raises(Cancelled, match="its rows are not kept, as nobody could tell whether the scene is") as caught:
+        segmenter.predict_scene(url, out, progress=lambda done, _: calls.append(done), cancel=lambda: 60 in calls)
+    assert "same command" not in str(caught.value)
+    assert list(out.iterdir()) == []
+    result = segmenter.predict_scene(url, out)
+    assert (result.resumed_rows, result.failed_tiles) == (0, 0)
     with pytest.raises(SceneError, match="can't be told apart"):
         segmenter.predict_shard(url, Shard(1, 2), out)
+
+
+def test_rows_are_not_given_up_where_the_server_says_for_once_nothing(
+    server: WebServer, segmenter: Segmenter, scene_file: Path, tmp_path: Path
+) -> None:
+    url, out = server.url("scene.tif"), tmp_path / "out"
+    cut_off(segmenter, url, out)
+    server.behaves(etag="none", modified=False)
+    with pytest.raises(JournalError, match="nobody can tell whether the scene is still the same; try again when its"):
+        segmenter.predict_scene(url, out)
+    server.behaves()
+    assert segmenter.predict_scene(url, out).resumed_rows > 0
+
+
+def test_rows_that_nobody_can_go_on_with_do_not_stop_the_next_run(
+    server: WebServer, segmenter: Segmenter, scene_file: Path, tmp_path: Path
+) -> None:
+    """After a kill, which leaves them."""
+    server.behaves(etag="none", modified=False)
+    url, out, journal = server.url("scene.tif"), tmp_path / "out", tmp_path / "out" / ".scene_landslide.journal"
+    kept = list[bytes]()
+
+    def progress(done: int, total: int) -> None:
+        if done == 60:
+            kept.append(journal.read_bytes())
+
+    segmenter.predict_scene(url, out, progress=progress)
+    journal.write_bytes(kept[0])
+    with read_journal(journal) as left:
+        assert left.rows_px > 0
+    assert segmenter.predict_scene(url, out).resumed_rows == 0
 
 
 def test_shards_of_a_served_scene_make_its_map(
@@ -301,6 +337,20 @@ def test_an_archive_on_a_server_is_read_by_windows_too(
     assert result.resumed_rows > 0
     wanted = segmenter.predict_scene(scene_file, tmp_path / "local")
     assert np.array_equal(layers(result.map_path), layers(wanted.map_path))
+
+
+def test_two_scenes_in_one_archive_on_a_server_are_told_apart(
+    server: WebServer, scene_file: Path, folder: Path
+) -> None:
+    with zipfile.ZipFile(folder / "two.zip", "w") as archive:
+        for name in ("one.tif", "two.tif"):
+            archive.write(scene_file, name)
+    digests = []
+    for name in ("one.tif", "two.tif", "one.tif"):
+        with gdal_session(), digesting(raster_named(f"zip+{server.url('two.zip')}!{name}")) as content:
+            digests.append(content().sha256)
+    assert None not in digests
+    assert digests[0] == digests[2] != digests[1]
 
 
 def test_servers_of_signed_addresses_that_only_let_read_are_understood(server: WebServer, scene_file: Path) -> None:
