@@ -3,6 +3,7 @@
 `multiprocessing` forks on Linux up to Python 3.13 unless it is told otherwise. In a fork a lock that another thread
 held stays locked for ever, and what waits for threads as it is used, closed or freed waits for ever: ONNX Runtime,
 OpenVINO, decoders of video and CUDA do. So what holds them is left alone there, by those who use it and by Python.
+What a fork does share is open files: a lock on one would last for as long as any fork lives, so that forks close it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from kda_edge.errors import UsageError
 
 _owners: Final[weakref.WeakSet[object]] = weakref.WeakSet()
+_closing: Final[set[Callable[[], None]]] = set()
 
 
 class OpeningProcess:
@@ -49,9 +52,26 @@ def call_in_forks(renew: Callable[[], None]) -> None:
         os.register_at_fork(after_in_child=renew)
 
 
-def _never_free() -> None:
+@contextmanager
+def closed_in_forks(close: Callable[[], None]) -> Iterator[None]:
+    """Have each fork that is made while the block runs close a file, so that this process alone holds its lock.
+
+    Args:
+        close: closes the file, unbuffered; it may be called in a fork as well as here.
+    """
+    _closing.add(close)
+    try:
+        yield
+    finally:
+        _closing.discard(close)
+
+
+def _leave_to_the_parent() -> None:
     for owner in list(_owners):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(owner))  # a reference that nobody gives back
+    while _closing:
+        with suppress(OSError):
+            _closing.pop()()
 
 
-call_in_forks(_never_free)
+call_in_forks(_leave_to_the_parent)

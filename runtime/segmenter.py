@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from kda_edge.errors import UsageError
 from kda_edge.manifest import Manifest
 from kda_edge.tiling.predict import Progress
 from kda_edge.tiling.tile_answers import Engine, EngineFacts
@@ -59,7 +60,12 @@ class Segmenter:
             facts: what the engine says of itself: its name, the tiles a call that suit it, what its bytes depend on.
             notes: about the model on this engine, a sentence each; every scene's result carries them.
             close: ends the engine, called once by `Segmenter.close`; None: whoever made the engine ends it.
+
+        Raises:
+            UsageError: `facts` are none.
         """
+        if not isinstance(facts, EngineFacts):
+            raise UsageError(f"facts must be EngineFacts, not {type(facts).__name__}; give notes as notes=")
         self._engine = SharedEngine(engine, close)
         self._facts = facts
         self.manifest = manifest

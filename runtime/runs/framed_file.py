@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from kda_edge.errors import OutputError, one_line
+from kda_edge.opening_process import closed_in_forks
 from kda_edge.paths import exists
 from kda_edge.whole_files import free_bytes_at
 
@@ -134,7 +135,7 @@ def locked(path: Path) -> Iterator[BinaryIO]:
                 f"{path} can't be opened ({one_line(error)}); "
                 f"{'remove it or ' * exists(path)}choose another folder with -o"
             ) from error
-        with file:
+        with file, closed_in_forks(file.close):
             _lock(path, file)
             if not _is_under(path, file):  # its owner has removed it between our opening and locking it
                 continue

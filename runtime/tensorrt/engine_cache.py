@@ -16,12 +16,14 @@ import math
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kda_edge.errors import one_line
+from kda_edge.opening_process import closed_in_forks
 from kda_edge.whole_files import PART, write_whole
 
 from ..engines.remembered import cache_folder
@@ -111,11 +113,14 @@ def record(key: EngineKey, *, latency: Mapping[str, float], root: Path | None = 
 @contextmanager
 def _locked(folder: Path) -> Iterator[str]:
     """Hold the folder's lock against other processes; yield why that is not possible, empty if it is."""
-    descriptor, reason = -1, ""
-    try:
+    reason = ""
+    with ExitStack() as stack:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            close = partial(os.close, descriptor)
+            stack.callback(close)  # and with it the lock
+            stack.enter_context(closed_in_forks(close))
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -124,9 +129,6 @@ def _locked(folder: Path) -> Iterator[str]:
         except OSError as error:  # read-only, full, or a file system without locks
             reason = one_line(error)
         yield reason
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)  # and with it the lock
 
 
 def _keep(folder: Path, key: EngineKey, built: Built) -> str:

@@ -203,6 +203,11 @@ def test_an_engine_that_says_nothing_is_custom_gets_a_tile_a_call_and_is_not_clo
     assert engine.closed == 0
 
 
+def test_notes_in_the_place_of_facts_are_refused_where_the_segmenter_is_made(manifest: Manifest) -> None:
+    with pytest.raises(UsageError, match=r"facts must be EngineFacts, not tuple; give notes as notes="):
+        Segmenter(identity, manifest, ("a note",))
+
+
 def test_warming_up_runs_one_tile_within_the_models_range(make_manifest: Callable[..., Manifest]) -> None:
     seen: list[np.ndarray] = []
 

@@ -6,9 +6,11 @@ import io
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from forks import idle_fork, in_a_fork
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -176,6 +178,21 @@ def test_a_second_run_is_told_at_once_and_a_dead_one_holds_nothing(tmp_path: Pat
     with alone(path):
         assert path.exists()
     assert not path.exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_made_during_a_run_does_not_hold_its_lock(tmp_path: Path) -> None:
+    """A worker that another thread of the program forks meanwhile would hold it for as long as it lives."""
+    path = tmp_path / ".scene.journal"
+    with ExitStack() as stack:
+        with locked(path) as file:
+            stack.enter_context(idle_fork())
+            assert in_a_fork(lambda: file.closed, leave=os._exit) == "True"
+            with pytest.raises(OutputError, match="another run"):
+                locked(path).__enter__()
+            file.write(b"kept")
+        with locked(path) as file:
+            assert file.read() == b"kept"
 
 
 def test_a_file_that_its_owner_removes_while_another_waits_to_open_it_is_not_shared(tmp_path: Path) -> None:

@@ -8,11 +8,14 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from engine_builds import Builder, engine_files, warnings
+from forks import idle_fork
 
+from kda_edge.runtime.tensorrt.build import Built
 from kda_edge.runtime.tensorrt.engine_cache import cached_engine
 from kda_edge.runtime.tensorrt.engine_key import EngineKey
 
@@ -102,3 +105,18 @@ def test_a_process_killed_while_it_replaces_an_engine_leaves_no_mixture(
     old = dataclasses.replace(KEY, tensorrt_version="8.6.1")
     assert not cached_engine(old, build, root=tmp_path).from_cache
     assert "damaged or was written in part" in warnings(caplog)[0]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_made_while_an_engine_is_built_keeps_nobody_waiting(build: Builder, tmp_path: Path) -> None:
+    """A worker that another thread of the program forks in those minutes lives on; the next process must not wait."""
+    with ExitStack() as stack:
+
+        def build_and_fork() -> Built:
+            stack.enter_context(idle_fork())
+            return build()
+
+        assert not cached_engine(KEY, build_and_fork, root=tmp_path).from_cache
+        asked = child(tmp_path)
+        said, _ = asked.communicate("\n", timeout=60)
+        assert "cached" in said
