@@ -4,8 +4,9 @@
     python tests/mutants/mutants.py --module kda_edge/tiling/blend.py --per-module 100
 
 Each change is made in a copy of the packages, and the tests that are named for the module run until the first failure.
-A change that those let pass is tried on the wider suite. What survives is told; what survives for a good reason is in
-`survivors.toml` beside this file, and in docs/testing.md.
+Changes that those let pass are tried on the wider suite at the end, which takes minutes for each; `--near` leaves that
+out. What survives is told; what survives for a good reason is in `survivors.toml` beside this file, and in
+docs/testing.md.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,12 +99,13 @@ def known_survivors() -> set[tuple[str, str, str, str]]:
     return {(row["module"], row["line"], row["was"], row["now"]) for row in rows}
 
 
-def tried(copy: Copy, module: str, count: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Yield what became of each change of a module."""
+def tried(copy: Copy, module: str, mutant: Mutant, tests: Sequence[str], limit_s: float) -> bool:
+    """Whether tests notice a change of a module."""
     text = (ROOT / module).read_text(encoding="utf-8")
-    lines = text.splitlines()
-    for mutant in sampled(mutants_of(text), count, seed):
-        yield {**facts(module, lines, mutant), "killed_by": _killer(copy, module, mutant.applied(text))}
+    copy.place(module).write_text(mutant.applied(text), encoding="utf-8")
+    try:
+        return copy.fails(tests, limit_s)
+    finally:
         copy.place(module).write_text(text, encoding="utf-8")
 
 
@@ -113,11 +115,21 @@ def facts(module: str, lines: Sequence[str], mutant: Mutant) -> dict[str, Any]:
     return {**row, "was": mutant.was, "now": mutant.now}
 
 
-def _killer(copy: Copy, module: str, changed: str) -> str:
-    copy.place(module).write_text(changed, encoding="utf-8")
-    if copy.fails(MODULES[module], NEAR_S):
-        return "near"
-    return "wider" if copy.fails(WIDER, WIDER_S) else ""
+def sampled_changes(modules: Iterable[str], count: int, seed: int) -> Iterator[tuple[dict[str, Any], Mutant]]:
+    """Yield changes of modules, each with its facts."""
+    known = known_survivors()
+    for module in modules:
+        text = (ROOT / module).read_text(encoding="utf-8")
+        for mutant in sampled(mutants_of(text), count, seed):
+            row = facts(module, text.splitlines(), mutant)
+            is_known = (row["module"], row["line"], row["was"], row["now"]) in known
+            yield {**row, "known": is_known, "killed_by": ""}, mutant
+
+
+def told(row: dict[str, Any], phase: str) -> str:
+    """Return the line that says what became of a change."""
+    state = "noticed" if row["killed_by"] else "SURVIVES" + " as known" * row["known"]
+    return f"{row['module']}:{row['number']}: {row['was']!r} -> {row['now']!r}: {state} ({phase})"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -126,19 +138,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--module", action="append", choices=sorted(MODULES), help="default: all")
     parser.add_argument("--per-module", type=int, default=12, metavar="N")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--near", action="store_true", help="run only the tests that are named for each module")
     parser.add_argument("--least", type=float, default=0.9, metavar="SHARE")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(argv)
-    rows: list[dict[str, Any]] = []
-    known, start_s = known_survivors(), time.monotonic()
+    start_s = time.monotonic()
+    campaign = list(sampled_changes(options.module or MODULES, options.per_module, options.seed))
+    rows = [row for row, _ in campaign]
+    phases = [("near", NEAR_S), ("wider", WIDER_S)][: 1 if options.near else 2]
     with tempfile.TemporaryDirectory(prefix="kda-edge-mutants-") as folder:
         copy = Copy(Path(folder))
-        for module in options.module or MODULES:
-            for row in tried(copy, module, options.per_module, options.seed):
-                row["known"] = (row["module"], row["line"], row["was"], row["now"]) in known
-                rows.append(row)
-                state = f"noticed ({row['killed_by']})" if row["killed_by"] else "SURVIVES" + " as known" * row["known"]
-                print(f"{module}:{row['number']}: {row['was']!r} -> {row['now']!r}: {state}", flush=True)
+        for phase, limit_s in phases:
+            unfinished = [(row, mutant) for row, mutant in campaign if not row["killed_by"]]
+            for tests in {tuple(WIDER if phase == "wider" else MODULES[row["module"]]): None for row, _ in unfinished}:
+                if copy.fails(tests, limit_s):
+                    parser.exit(2, f"mutants: without any change tests fail, or take over {limit_s:g} s: {tests}\n")
+            for row, mutant in unfinished:
+                if phase == "wider" and row["known"]:
+                    continue
+                tests = WIDER if phase == "wider" else MODULES[row["module"]]
+                row["killed_by"] = phase if tried(copy, row["module"], mutant, tests, limit_s) else ""
+                print(told(row, phase), flush=True)
                 if options.json is not None:
                     options.json.parent.mkdir(parents=True, exist_ok=True)
                     options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
