@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kda_edge.tiling.blend import BandBlender, axis_weights
+from kda_edge.tiling.blend import FLOOR, BandBlender, axis_weights
 
 tiles_and_overlaps = st.integers(1, 96).flatmap(lambda tile: st.tuples(st.just(tile), st.integers(0, tile - 1)))
 
@@ -47,6 +47,8 @@ def test_neighbours_hand_over_in_the_middle_of_their_overlap() -> None:
     np.testing.assert_allclose(share + share[::-1], 1, atol=1e-6)
     assert share[0] < 0.05
     assert share[-1] > 0.95
+    # sin^2 of one side is cos^2 of the other's where both measure from pixel centres; the floor is in both.
+    np.testing.assert_allclose(left + right, 1 + FLOOR, atol=1e-6)
 
 
 def test_the_blend_is_the_weighted_mean_of_what_the_tiles_said() -> None:

@@ -98,9 +98,10 @@ def test_a_row_of_tiles_finishes_the_rows_that_no_later_one_touches(grid: TileGr
         assert grid.finished_at(index) == min(later, default=grid.height_px)
 
 
-def test_rows_that_a_scene_does_not_have_are_refused() -> None:
-    with pytest.raises(UsageError, match="has no rows 5 to 10"):
-        TileGrid(10, 10, 4).tile_rows(5, 11)
+@pytest.mark.parametrize(("first", "end"), [(5, 11), (5, 5), (-1, 5)])
+def test_rows_that_a_scene_does_not_have_are_refused(first: int, end: int) -> None:
+    with pytest.raises(UsageError, match=f"has no rows {first} to {end - 1}"):
+        TileGrid(10, 10, 4).tile_rows(first, end)
 
 
 @given(st.integers(1, 4096))
