@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from kda_edge.certificate import Budget, Certificate, Labelled, Latency, TileParity
+from kda_edge.errors import ManifestError
 
 TILES = (TileParity("a", "ab" * 32, 2e-3, 1e-4, 0.9995), TileParity("b", "cd" * 32, 1e-3, 2e-4, 0.9985))
 LATENCY = Latency("an engine", "a processor", 30, 8.0, "fp32", 10.0)
@@ -80,3 +81,45 @@ def test_int8_must_save_its_share_of_the_latency(p50_ms: float, holds: bool) -> 
 
 def test_force_excuses_latency_and_nothing_else() -> None:
     assert not certificate(Budget(max_abs=1e-4), forced=True, latency=LATENCY).holds
+
+
+PARITY = TILES[0]
+LABELLED = Labelled(("a.png",), ("ab" * 32,), 0.5, 0.5)
+BUDGET = Budget(max_abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("whole", "name", "most"),
+    [
+        *((PARITY, name, 1) for name in ("max_abs", "mean_abs", "agreement")),
+        *((LABELLED, name, 1) for name in ("iou", "reference_iou")),
+        *((BUDGET, name, most) for name, most in (("max_abs", 1), ("iou_points", 100), ("faster_by", 1))),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_shares_lie_between_nothing_and_all_of_it(whole: TileParity | Labelled | Budget, name: str, most: int) -> None:
+    for value in (0.0, float(most)):
+        assert getattr(replace(whole, **{name: value}), name) == value
+    for value in (-1e-9, most + 1e-9, math.nan):
+        with pytest.raises(ManifestError, match=rf"{name} must lie in 0\.\.{most}$"):
+            replace(whole, **{name: value})
+
+
+@pytest.mark.parametrize("digest", ["", "ab" * 31, "ab" * 33, "AB" * 32, "zz" * 32])
+def test_a_digest_has_64_hexadecimal_digits(digest: str) -> None:
+    with pytest.raises(ManifestError, match="must be 64 hexadecimal digits"):
+        replace(certificate(BUDGET), graph_sha256=digest)
+
+
+def test_a_labelled_image_has_a_digest_and_there_is_one() -> None:
+    for images, digests in (((), ()), (("a",), ()), (("a",), ("ab" * 32,) * 2)):
+        with pytest.raises(ManifestError, match="must have a digest for each image"):
+            replace(LABELLED, images=images, sha256=digests)
+    assert replace(LABELLED, images=("a", "b"), sha256=("ab" * 32,) * 2).lost_points == 0
+
+
+def test_times_and_rounds_of_a_latency_are_above_nothing() -> None:
+    for change in ({"p50_ms": 0.0}, {"other_p50_ms": -1.0}, {"rounds": 0}):
+        with pytest.raises(ManifestError, match="must be above 0"):
+            replace(LATENCY, **change)  # type: ignore[arg-type]
+    assert replace(LATENCY, rounds=1, p50_ms=1e-3).faster_by == pytest.approx(0.9999)

@@ -121,3 +121,9 @@ def test_a_manifest_of_the_first_schema_is_read_and_has_no_certificate() -> None
     old = Manifest.from_json(json.dumps({**plain, "precision": "fp32", "parity": parity, "schema_version": 1}))
     assert old.certificate is None
     assert (old.threshold, old.precision, old.target) == (0.42, "fp32", "any")
+
+
+def test_imagery_of_eight_bits_is_normalised_by_imagenets_statistics_unless_told_otherwise() -> None:
+    plain = InputContract()
+    assert plain.mean == pytest.approx([255 * share for share in (0.485, 0.456, 0.406)])
+    assert plain.std == pytest.approx([255 * share for share in (0.229, 0.224, 0.225)])
