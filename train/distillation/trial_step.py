@@ -14,7 +14,7 @@ from .losses import aligned_divergence, score_distance
 
 
 class DistillationTrial:
-    """Makes steps of phase 1 for `chosen_compute`; nothing that they change is the run's.
+    """Makes steps of phase 1 for `compute_of`; nothing that they change is the run's.
 
     The frozen models are the run's own, and change nothing but their memory format.
 

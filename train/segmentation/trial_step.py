@@ -17,7 +17,7 @@ SMALLEST_PX = 64  # side of the crops: the coarsest map still has more than one 
 
 
 class SegmentationTrial:
-    """Makes steps of phase 2 for `chosen_compute`; nothing that they change is the run's.
+    """Makes steps of phase 2 for `compute_of`; nothing that they change is the run's.
 
     Args:
         student: of the run, on its device; copied.
