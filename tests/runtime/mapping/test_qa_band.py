@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kda_edge.manifest import STRIDE_PX
 from kda_edge.runtime.map_format import EDGE_PX, FAILED_TILE, HALO_PX, NEAR_NODATA, NODATA, SCENE_EDGE
 from kda_edge.runtime.mapping.qa_band import halo_rows, qa_rows
 
@@ -66,3 +67,9 @@ def test_the_halo_reaches_as_far_as_it_says(row: int, col: int) -> None:
 
 def test_the_bits_are_those_that_the_map_promises() -> None:
     assert (NODATA, SCENE_EDGE, NEAR_NODATA, FAILED_TILE) == (1, 2, 4, 8)
+
+
+def test_bits_and_distances_are_those_that_readers_of_maps_know() -> None:
+    """`docs/scenes.md` lists them, and maps of years to come are read with them."""
+    assert (NODATA, SCENE_EDGE, NEAR_NODATA, FAILED_TILE) == (1, 2, 4, 8)
+    assert EDGE_PX == HALO_PX == STRIDE_PX
