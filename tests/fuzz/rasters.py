@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ PLACE: Final = {"crs": "EPSG:32647", "transform": rasterio.Affine(1, 0, 469000, 
 BANDS: Final = (1, 2, 3)
 OPTIONS: Final = SceneOptions(bands=BANDS, any_gsd=True, restart=True, overwrite=True)
 TILE_PX: Final = 32
+ROWS_PER_STRIP: Final = 278  # tag of TIFF 6.0
 
 
 def mixed(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -151,8 +153,31 @@ def _read(dataset: Any) -> Reference:
 
 def is_missing(dataset: Any, block_row: int, block_col: int) -> bool:
     """Whether a TIFF says that it never had a block; GDAL makes it up."""
+    if dataset.driver != "GTiff":
+        return False
+    if dataset.block_shapes[0] == (1, dataset.width) and rows_per_strip(Path(dataset.name)) >= dataset.height:
+        block_row = 0  # the only strip, which GDAL shows as a block a row and has no further offsets of
     name = f"BLOCK_OFFSET_{block_col}_{block_row}"
-    return dataset.driver == "GTiff" and any(dataset.get_tag_item(name, "TIFF", band) is None for band in BANDS)
+    return any(dataset.get_tag_item(name, "TIFF", band) is None for band in BANDS)
+
+
+def rows_per_strip(path: Path) -> int:
+    """Return what the first directory of a TIFF says of its strips, as large as can be where it says nothing."""
+    content = path.read_bytes()
+    order = "<" if content[:2] == b"II" else ">"
+    is_big = struct.unpack(f"{order}H", content[2:4])[0] == 43
+    at, counted, entry = ("Q", "Q", "HHQ8s") if is_big else ("I", "H", "HHI4s")
+    (start,) = struct.unpack_from(order + at, content, 8 if is_big else 4)
+    (entries,) = struct.unpack_from(order + counted, content, start)
+    first = start + struct.calcsize(order + counted)
+    for number in range(entries):
+        tag, kind, _, value = struct.unpack_from(
+            order + entry, content, first + number * struct.calcsize(order + entry)
+        )
+        if tag == ROWS_PER_STRIP:
+            number_of = "H" if kind == 3 else "Q" if kind == 16 and is_big else "I"
+            return int(struct.unpack_from(order + number_of, value)[0])
+    return 2**32
 
 
 def layers_of(path: Path) -> NDArray[np.uint8]:
