@@ -6,8 +6,10 @@ is an error, before a tile is computed and while tiles are.
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,6 +128,7 @@ def open_onnxruntime(
     if provider != "cpu":
         find_gpu()
         _require_offered(provider, ort)
+        load_cuda(ort)
     chosen = [(name, _provider_options(name, manifest)) for name in PROVIDERS[provider]]
     options = session_options(ort, threads=threads)
     try:
@@ -141,6 +144,20 @@ def open_onnxruntime(
         )
     max_batch = require_ports(path, manifest, _ports(session.get_inputs()), _ports(session.get_outputs()))
     return OnnxRuntimeEngine(session, manifest, provider, max_batch=max_batch)
+
+
+def load_cuda(ort: Any = onnxruntime) -> None:
+    """Have CUDA and cuDNN of Python's packages found, as PyTorch brings them: by itself ONNX Runtime looks elsewhere.
+
+    What can't be loaded is told when the provider is opened.
+    """
+    preload = getattr(ort, "preload_dlls", None)  # from 1.21 on
+    if preload is None:
+        return
+    with redirect_stdout(io.StringIO()) as said:  # stdout is for results
+        preload()
+    if said.getvalue():
+        _log.debug("loading CUDA for ONNX Runtime: %s", one_line(said.getvalue(), 1000))
 
 
 def _require_offered(provider: str, ort: Any) -> None:

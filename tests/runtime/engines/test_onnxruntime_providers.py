@@ -92,6 +92,22 @@ def test_the_provider_that_was_asked_for_runs_the_model(
     np.testing.assert_allclose(engine(tiles), tiles[:, :1] / 255)
 
 
+@pytest.mark.parametrize(("provider", "is_loaded"), [("cpu", False), ("cuda", True), ("tensorrt", True)])
+def test_cuda_of_python_packages_is_loaded_first_and_stdout_stays_for_results(
+    make_manifest: Callable[..., Manifest], provider: str, is_loaded: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ort, sessions_by_then = FakeOrt((TENSORRT, CUDA, CPU), (TENSORRT, CUDA, CPU)), list[int]()
+
+    def preload_dlls() -> None:
+        print("Failed to load libcufft.so.12")
+        sessions_by_then.append(len(ort.sessions))
+
+    ort.preload_dlls = preload_dlls
+    opened(make_manifest(), provider, ort)
+    assert sessions_by_then == [0] * is_loaded
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_the_package_for_the_cpu_is_refused_with_the_package_to_install(
     make_manifest: Callable[..., Manifest], provider: str
