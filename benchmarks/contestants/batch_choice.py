@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CANDIDATES: Final = (1, 2, 4)  # on processors one tile fills the cores; more than 4 only cost memory there. Unmeasured.
+ON_CARDS: Final = (4, 16, 64)  # a card is not full before; more than 64 bring nothing that a scene can use. Unmeasured.
 
 Answer: TypeAlias = Callable[[NDArray[np.float32]], Any]  # raw tiles (N, 3, T, T) to anything
 
@@ -36,11 +37,18 @@ def tile_ms_by_batch(
     return times_ms
 
 
-def chosen_batch(answer: Answer, tile_px: int, asked: int | None) -> tuple[int, str]:
+def candidates_on(device: str) -> tuple[int, ...]:
+    """Return the batches that are worth trying on a device."""
+    return ON_CARDS if device == "cuda" else CANDIDATES
+
+
+def chosen_batch(
+    answer: Answer, tile_px: int, asked: int | None, candidates: Sequence[int] = CANDIDATES
+) -> tuple[int, str]:
     """Return the batch, and why it is this one: `asked`, or the fastest of those tried."""
     if asked is not None:
         return asked, "as asked"
-    times_ms = tile_ms_by_batch(answer, tile_px)
+    times_ms = tile_ms_by_batch(answer, tile_px, candidates)
     return fastest(times_ms), "fastest of " + ", ".join(f"{n}: {ms:.1f} ms a tile" for n, ms in times_ms.items())
 
 

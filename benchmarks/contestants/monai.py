@@ -20,9 +20,9 @@ from kda_edge.rasters.valid_pixels import ValidPixels
 from kda_edge.runtime.geo.gdal import open_raster
 from kda_edge.tiling.tile_grid import TileGrid
 
-from .batch_choice import chosen_batch
+from .batch_choice import candidates_on, chosen_batch
 from .plain_map import WRITING, write_plain_map
-from .pytorch import PublishedOrder, network_of
+from .pytorch import PublishedOrder, computing_in, network_of, where_and_how
 from .task import Lap, MappingTask, Settings
 
 BLENDING = "gaussian"
@@ -51,10 +51,12 @@ class MonaiPeer:
             raise MissingDependency("monai", extra="peers") from error
         self._slide = sliding_window_inference
         self._task, self._manifest = task, task.model().manifest
-        self._network = PublishedOrder(network_of(task)).eval()
-        self._batch, why = chosen_batch(self._try, self._manifest.tile_px, task.batch)
+        network = PublishedOrder(network_of(task)).eval().to(task.device)
+        self._network = computing_in(network, task.precision, task.device)
+        self._batch, why = chosen_batch(self._try, self._manifest.tile_px, task.batch, candidates_on(task.device))
         self.settings: Settings = {
-            "engine": f"PyTorch {torch.__version__}, eager, float32, inference mode, published order of steps",
+            "engine": f"PyTorch {torch.__version__}, eager, {where_and_how(task)}, inference mode, "
+            "published order of steps",
             "loop": f"MONAI {monai.__version__} sliding_window_inference, {BLENDING} blending, whole scene in memory",
             "threads": task.threads,
             "batch": self._batch,
@@ -84,6 +86,8 @@ class MonaiPeer:
                     self._network,
                     overlap=self._task.overlap_px / tile_px,
                     mode=BLENDING,
+                    sw_device=self._task.device,
+                    device="cpu",  # where the scene is blended: as large as it may be
                 )
             assert isinstance(probability, torch.Tensor)
             write_plain_map(path, dataset, probability[0, 0].numpy(), valid, self._manifest.threshold)
@@ -91,5 +95,5 @@ class MonaiPeer:
         return Lap(time.perf_counter() - start, tiles, path)
 
     def _try(self, tiles: NDArray[np.float32]) -> None:
-        with torch.inference_mode():
-            self._network((torch.from_numpy(tiles) - 128.0) / 64.0)
+        answer = self._network((torch.from_numpy(tiles).to(self._task.device) - 128.0) / 64.0)
+        answer.float().cpu()  # waits until it is done

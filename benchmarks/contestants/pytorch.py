@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -17,11 +19,12 @@ from kda_edge.networks.checkpoint import read_checkpoint, weights_digest
 from kda_edge.networks.network import Network
 from kda_edge.networks.student import Student
 
-from .batch_choice import CANDIDATES
+from .batch_choice import candidates_on
 from .task import MappingTask
 from .tile_loop import LoopPeer
 
 MODES: Final = ("eager", "compile")
+TYPES: Final = MappingProxyType({"fp16": torch.float16, "bf16": torch.bfloat16})  # float32 needs no autocast
 
 
 def network_of(task: MappingTask) -> Network:
@@ -34,6 +37,7 @@ def network_of(task: MappingTask) -> Network:
     manifest = task.model().manifest
     network = network_with_same_weights(task.checkpoint, manifest)
     torch.set_num_threads(task.threads)
+    without_tf32()
     return network.at_size(manifest.tile_px, manifest.tile_px).eval()
 
 
@@ -90,6 +94,35 @@ class PublishedOrder(nn.Module):
         return torch.softmax(self.student.forward_plain(image), dim=1)[:, 1:]
 
 
+def without_tf32() -> None:
+    """Have float32 computed in float32 on cards, as the artifacts' engines do: by itself cuDNN takes TF32."""
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def computing_in(module: Callable[[Tensor], Tensor], precision: str, device: str) -> Callable[[Tensor], Tensor]:
+    """Return a module's answer in inference mode, under autocast unless it computes in float32.
+
+    Args:
+        module: on the device.
+        precision: `fp32`, `fp16` or `bf16`.
+        device: `cpu` or `cuda`.
+    """
+
+    def answer(tiles: Tensor) -> Tensor:
+        narrow = torch.autocast(device, TYPES[precision]) if precision in TYPES else nullcontext()
+        with torch.inference_mode(), narrow:
+            return module(tiles)
+
+    return answer
+
+
+def where_and_how(task: MappingTask) -> str:
+    """Return what a contestant's settings say of where and in which precision it computes."""
+    names = {"fp32": "float32", "fp16": "FP16 by autocast", "bf16": "bfloat16 by autocast"}
+    return names[task.precision] + (f" on {torch.cuda.get_device_name()}" if task.device == "cuda" else "")
+
+
 Compiler: TypeAlias = Callable[[nn.Module], Callable[[Tensor], Tensor]]
 
 
@@ -110,17 +143,16 @@ def open_torch(task: MappingTask, *, mode: str, compiler: Compiler = _compiled) 
     Raises:
         UsageError, CheckpointError: see `network_of`.
     """
-    folded = FoldedOrder(network_of(task), task.model().manifest.input).eval()
-    module = compiler(folded) if mode == "compile" else folded
-    sizes = CANDIDATES if task.batch is None else (task.batch,)
+    folded = FoldedOrder(network_of(task), task.model().manifest.input).eval().to(task.device)
+    module = computing_in(compiler(folded) if mode == "compile" else folded, task.precision, task.device)
+    sizes = candidates_on(task.device) if task.batch is None else (task.batch,)
 
     def answer(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         asked = len(tiles)
         if mode == "compile":
             missing = next(size for size in sizes if size >= asked) - asked
             tiles = np.concatenate([tiles, np.zeros((missing, *tiles.shape[1:]), np.float32)])
-        with torch.inference_mode():
-            return np.asarray(module(torch.from_numpy(tiles)).numpy()[:asked])
+        return np.asarray(module(torch.from_numpy(tiles).to(task.device)).float().cpu().numpy()[:asked])
 
-    engine = f"PyTorch {torch.__version__}, {mode}, float32, inference mode, folded head"
-    return LoopPeer(task, answer, {"engine": engine})
+    engine = f"PyTorch {torch.__version__}, {mode}, {where_and_how(task)}, inference mode, folded head"
+    return LoopPeer(task, answer, {"engine": engine}, sizes)

@@ -27,6 +27,8 @@ class MappingTask:
         batch: tiles a call; None lets each choose what is fastest for it, before the clock starts.
         engine: of our own contestants, one of `kda_edge.runtime.engines.engine_names.ENGINES`.
         allow_unverified: take an artifact without valid evidence too.
+        device: that peers in PyTorch run on, `cpu` or `cuda`.
+        precision: that they compute in, `fp32`, `fp16` or `bf16`.
     """
 
     artifact: Path | None
@@ -37,8 +39,12 @@ class MappingTask:
     batch: int | None = None
     engine: str = "auto"
     allow_unverified: bool = False
+    device: str = "cpu"
+    precision: str = "fp32"
 
     def __post_init__(self) -> None:
+        if self.device not in ("cpu", "cuda") or self.precision not in ("fp32", "fp16", "bf16"):
+            raise UsageError(f"there is no device {self.device!r} with precision {self.precision!r}")
         if self.threads < 1 or (self.batch is not None and self.batch < 1):
             raise UsageError("threads and batch must be 1 or more")
 

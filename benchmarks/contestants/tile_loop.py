@@ -8,7 +8,7 @@ network and the compression.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -19,7 +19,7 @@ from rasterio.windows import Window
 from kda_edge.runtime.geo.gdal import open_raster
 from kda_edge.tiling.tile_grid import TileGrid
 
-from .batch_choice import chosen_batch
+from .batch_choice import CANDIDATES, chosen_batch
 from .plain_map import WRITING, valid_pixels_of, write_plain_map
 from .task import Lap, MappingTask, Settings
 
@@ -36,16 +36,19 @@ class LoopPeer:
         settings: of engine and loop.
     """
 
-    def __init__(self, task: MappingTask, answer: Answer, engine: Settings) -> None:
+    def __init__(
+        self, task: MappingTask, answer: Answer, engine: Settings, candidates: Sequence[int] = CANDIDATES
+    ) -> None:
         """Choose the batch.
 
         Args:
             task: what to do.
             answer: the engine, open.
             engine: its settings.
+            candidates: batches that are tried where the task names none.
         """
         self._task, self._answer, self._manifest = task, answer, task.model().manifest
-        self._batch, why = chosen_batch(answer, self._manifest.tile_px, task.batch)
+        self._batch, why = chosen_batch(answer, self._manifest.tile_px, task.batch, candidates)
         self.settings: Settings = {
             **engine,
             "threads": task.threads,
