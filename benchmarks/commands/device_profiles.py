@@ -25,6 +25,8 @@ class DeviceProfile:
         bandwidth_gb_s: of its memory; None: not published.
         tdp_w: power that it is built for; None: not published.
         compute: what the peaks are of, such as tensor cores.
+        driver_names: what its driver calls it; empty: nobody has looked.
+        bf16_training_tflops: tensor cores in bfloat16 with FP32 accumulation, dense; None: not published.
     """
 
     name: str
@@ -34,11 +36,13 @@ class DeviceProfile:
     bandwidth_gb_s: float | None
     tdp_w: float | None
     compute: str
+    driver_names: tuple[str, ...] = ()
+    bf16_training_tflops: float | None = None
 
     def __post_init__(self) -> None:
         if not set(self.peak_tflops) <= set(PRECISIONS) or not self.title or not self.source:
             raise ValueError(f"not a device profile: {self.name}")
-        limits = [*self.peak_tflops.values(), self.bandwidth_gb_s, self.tdp_w]
+        limits = [*self.peak_tflops.values(), self.bandwidth_gb_s, self.tdp_w, self.bf16_training_tflops]
         if any(limit is not None and limit <= 0 for limit in limits):
             raise ValueError(f"{self.name}: limits are above 0")
 
@@ -73,7 +77,15 @@ def read_profile(name: str) -> DeviceProfile:
         bandwidth_gb_s=data.get("bandwidth_gb_s"),
         tdp_w=data.get("tdp_w"),
         compute=data["compute"],
+        driver_names=tuple(data.get("driver_names", ())),
+        bf16_training_tflops=data.get("bf16_training_tflops"),
     )
+
+
+def profile_of_card(driver_name: str) -> DeviceProfile | None:
+    """Return the profile of a card by the name that its driver gives it; None: there is none of this very card."""
+    profiles = map(read_profile, profile_names())
+    return next((profile for profile in profiles if driver_name in profile.driver_names), None)
 
 
 def _parsed(text: str) -> dict[str, Any]:

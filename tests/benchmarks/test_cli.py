@@ -61,7 +61,13 @@ def test_roofline_keeps_estimates_apart_from_what_was_measured(
     assert main(["roofline", "--engine", "cpu", "--limit", "0.3", "--plots", str(tmp_path), "--json"]) == 0
     out = capsys.readouterr().out
     result = valid(out.splitlines()[-1])
-    assert {e["of"]["device"] for e in result["estimates"]} == {"orin-agx", "orin-nano", "orin-nx", "rtx3090"}
+    assert {e["of"]["device"] for e in result["estimates"]} == {
+        "h100-sxm",
+        "orin-agx",
+        "orin-nano",
+        "orin-nx",
+        "rtx3090",
+    }
     assert not any("device" in figure["of"] for figure in result["figures"])
     table, _, estimates = out.partition("Estimates, computed and not measured:")
     assert "orin" not in table

@@ -142,8 +142,8 @@ def test_peaks_are_cores_times_clock_dense_and_of_the_gpu_alone(
 
 
 def test_the_profiles_of_the_issue_are_there_and_others_are_refused() -> None:
-    assert profile_names() == ["cpu", "orin-agx", "orin-nano", "orin-nx", "rtx3090"]
-    with pytest.raises(UsageError, match="give one of cpu, orin-agx"):
+    assert profile_names() == ["cpu", "h100-sxm", "orin-agx", "orin-nano", "orin-nx", "rtx3090"]
+    with pytest.raises(UsageError, match="give one of cpu, h100-sxm"):
         read_profile("tpu")
 
 
@@ -164,7 +164,7 @@ def test_a_bound_is_the_later_of_arithmetic_and_memory() -> None:
 
 def test_devices_that_are_not_here_get_estimates_and_no_figures() -> None:
     found = estimates_of(Work(10**9, 10**7), "fp16")
-    assert [e.of["device"] for e in found] == ["orin-agx", "orin-nano", "orin-nx", "rtx3090"]
+    assert [e.of["device"] for e in found] == ["h100-sxm", "orin-agx", "orin-nano", "orin-nx", "rtx3090"]
     assert all("not measured" in e.method and "lower bound" in e.method for e in found)
 
 
