@@ -11,6 +11,7 @@
 #   make fuzz      20 000 damaged files from a seed: no traceback, hang, crash or wrong map (docs/testing.md)
 #   make mutants   break what must never be wrong, and see whether the tests notice (docs/testing.md)
 #   make gpu-test  the tests for a machine with an NVIDIA GPU and TensorRT (docs/devices.md)
+#   make gpu-report  all that a visit to a GPU can prove and measure, in 8 minutes (docs/benchmarking.md)
 #   make test-lean the runtime's tests, without torch: make test-lean PYTHON=python3.10
 #
 # PYTHON, VENV, DEMO_VENV and DEMO_OUT can be set: make install PYTHON=python3.12 VENV=.venv312
@@ -22,6 +23,8 @@ DEMO_OUT ?= demo
 LEAN_VENV ?= .venv-lean
 PYTEST_ARGS ?=
 FUZZ_ARGS ?= --inputs 20000
+GPU_REPORT ?= gpu-report
+GPU_REPORT_ARGS ?= --minutes 8
 MUTANTS_ARGS ?= --json build/mutants.json
 
 SCENE := runtime/bundled/example_scene.tif
@@ -30,7 +33,7 @@ TORCH_FREE_CORE_TESTS := tests/core/tiling tests/core/rasters $(filter-out tests
 LEAN_SOURCES := pyproject.toml setup.py $(shell find kda_edge runtime -name '*.py') $(wildcard runtime/bundled/*.onnx)
 
 .DEFAULT_GOAL := help
-.PHONY: help install check lint types test test-lean docs fuzz mutants gpu-test rtx demo clean
+.PHONY: help install check lint types test test-lean docs fuzz mutants gpu-test gpu-report rtx demo clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -79,6 +82,10 @@ rtx: install
 # TensorRT comes with the device's own packages or with the extra `tensorrt`: see docs/devices.md.
 gpu-test:
 	$(VENV)/bin/pytest -m gpu -s tests/runtime/tensorrt/test_gpu.py $(PYTEST_ARGS)
+
+# In whatever environment is there: on a borrowed machine nothing can be installed. PYTHON=.venv/bin/python for a clone's.
+gpu-report:
+	$(PYTHON) -m kda_edge.benchmarks.gpu.report --out $(GPU_REPORT) $(GPU_REPORT_ARGS)
 
 # An environment of its own each time: the oldest Python counts as much as the newest. onnx makes the tests' tiny models.
 test-lean:

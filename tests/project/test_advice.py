@@ -15,10 +15,13 @@ from project_sources import AREAS, CORE, sources
 
 from kda_edge.runtime.cli.infer import flags
 
-# Of pip, venv and docker.
-OF_OTHERS = {"--force-reinstall", "--system-site-packages", "--gpus", "--runtime"}
+# Of pip, venv, docker and nvidia-smi.
+OF_OTHERS = {"--force-reinstall", "--system-site-packages", "--gpus", "--runtime", "--query-gpu", "--format"}
 # Programs of their own, with options of their own.
-APART = ("benchmarks/paper", "benchmarks/studies", "benchmarks/documents", "benchmarks/sensors/tegrastats.py")
+APART = (
+    *("benchmarks/paper", "benchmarks/studies", "benchmarks/documents", "benchmarks/sensors/tegrastats.py"),
+    "benchmarks/gpu_train",
+)
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 
 
@@ -33,15 +36,16 @@ def options_of(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def known() -> set[str]:
-    """All options of the four commands; those of `kda-infer merge` by their words in its module."""
+    """All options of the commands and of the GPU report; two by their words alone."""
     benchmarks = importlib.import_module("kda_edge.benchmarks.cli")
     parsers = [
         flags(),
         importlib.import_module("kda_edge.train.cli.train")._parser(),
         importlib.import_module("kda_edge.export.cli")._parser(),
+        importlib.import_module("kda_edge.benchmarks.gpu.report")._parser(),
         *(benchmarks._parser([name]) for name in benchmarks.COMMANDS),
     ]
-    return {option for parser in parsers for option in options_of(parser)} | {"--shards"}
+    return {option for parser in parsers for option in options_of(parser)} | {"--shards", "--task"}
 
 
 def said(path: Path) -> Iterator[tuple[int, str]]:

@@ -13,7 +13,7 @@ from project_sources import ALL_SOURCES, named
 # What must not be written, what to use instead, and the modules that may: those that are the place, or, for a file that
 # is open for long, those that write to a hidden name which `whole_files` publishes.
 ONCE = {
-    r"os\.fsync|O_EXCL|\.hardlink_to\(|\.part\b": (
+    r"os\.fsync|O_EXCL|\.hardlink_to\(|\.part[\"{]": (
         "kda_edge/whole_files.py",
         {"kda_edge/whole_files.py", "runtime/runs/framed_file.py", "runtime/outputs/output_files.py"},
     ),
@@ -30,6 +30,7 @@ ONCE = {
             "runtime/video/map_video.py",
             "train/distillation/feature_cache.py",  # in a folder that is renamed
             "benchmarks/contest/contestant_process.py",  # a log
+            "benchmarks/gpu/part_process.py",  # a log
             "benchmarks/paper/experiments.py",  # a lock
             "benchmarks/sensors/peak_memory.py",  # a switch of the system
         },

@@ -94,7 +94,9 @@ MAY_USE: dict[str, dict[str, set[str]]] = {
         "contest": {"contestants", "reporting", "sensors", "measuring"},
         "commands": {"contest", "contestants", "sensors", "reporting", "measuring"},
         "studies": {"paper", "documents", "reporting", "measuring"},
-        "documents": {"contest", "reporting", "measuring"},
+        "documents": {"contest", "gpu", "reporting", "measuring"},
+        "gpu": {"commands", "contest", "contestants", "sensors", "reporting", "measuring"},
+        "gpu_train": {"gpu", "commands", "contestants", "reporting", "measuring"},
         "cli": {"commands"},
     },
 }
