@@ -12,6 +12,7 @@
 #   make mutants   break what must never be wrong, and see whether the tests notice (docs/testing.md)
 #   make gpu-test  the tests for a machine with an NVIDIA GPU and TensorRT (docs/devices.md)
 #   make gpu-report  all that a visit to a GPU can prove and measure, in 8 minutes (docs/benchmarking.md)
+#   make gpu-kit   what a GPU machine without a registry lacks, in parts: docs/gpu-kit.md (installs first)
 #   make test-lean the runtime's tests, without torch: make test-lean PYTHON=python3.10
 #
 # PYTHON, VENV, DEMO_VENV and DEMO_OUT can be set: make install PYTHON=python3.12 VENV=.venv312
@@ -26,6 +27,12 @@ FUZZ_ARGS ?= --inputs 20000
 GPU_REPORT ?= gpu-report
 GPU_REPORT_ARGS ?= --minutes 8
 MUTANTS_ARGS ?= --json build/mutants.json
+PYTHON_VERSION ?= 3.12
+PART_MB ?= 55
+KIT_GROUPS ?=
+KIT_DATA ?=
+KIT_HAS ?=
+KIT_ARGS ?=
 
 SCENE := runtime/bundled/example_scene.tif
 SHIPPED := build/shipped
@@ -33,7 +40,7 @@ TORCH_FREE_CORE_TESTS := tests/core/tiling tests/core/rasters $(filter-out tests
 LEAN_SOURCES := pyproject.toml setup.py $(shell find kda_edge runtime -name '*.py') $(wildcard runtime/bundled/*.onnx)
 
 .DEFAULT_GOAL := help
-.PHONY: help install check lint types test test-lean docs fuzz mutants gpu-test gpu-report rtx demo clean
+.PHONY: help install check lint types test test-lean docs fuzz mutants gpu-test gpu-report gpu-kit rtx demo clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -86,6 +93,12 @@ gpu-test:
 # In whatever environment is there: on a borrowed machine nothing can be installed. PYTHON=.venv/bin/python for a clone's.
 gpu-report:
 	$(PYTHON) -m kda_edge.benchmarks.gpu.report --out $(GPU_REPORT) $(GPU_REPORT_ARGS)
+
+# build/lib would bring deleted modules back into the wheel.
+gpu-kit: install
+	rm -rf build/lib
+	nice $(VENV)/bin/python -m kda_edge.benchmarks.kit.collect --python-version $(PYTHON_VERSION) --part-mb $(PART_MB) \
+	  $(if $(KIT_GROUPS),--groups $(KIT_GROUPS)) $(if $(KIT_DATA),--data $(KIT_DATA)) $(if $(KIT_HAS),--has $(KIT_HAS)) $(KIT_ARGS)
 
 # An environment of its own each time: the oldest Python counts as much as the newest. onnx makes the tests' tiny models.
 test-lean:

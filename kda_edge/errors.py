@@ -26,6 +26,7 @@
     │       └── ProviderFellBack             ONNX Runtime went on without the GPU that it was asked to use
     ├── OutputError (OSError)                a map that can't be written where it was asked for
     ├── JournalError (RuntimeError)          finished rows of another run, or shards that do not belong together
+    ├── KitError (RuntimeError)              a kit that can't be collected, or put together from its parts
     └── Cancelled (RuntimeError)             the caller asked a run to stop
 
 Each message is one line: what is wrong, then what to do. Commands print it and exit with 1 (`UsageError`: 2).
@@ -165,6 +166,10 @@ class OutputError(KdaEdgeError, OSError):
 
 class JournalError(KdaEdgeError, RuntimeError):
     """Finished rows on disk that this run can't go on from, or shards that do not make one map."""
+
+
+class KitError(KdaEdgeError, RuntimeError):
+    """A kit for a machine without a registry that can't be collected, or put together from the parts at hand."""
 
 
 class Cancelled(KdaEdgeError, RuntimeError):

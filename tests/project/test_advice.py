@@ -19,8 +19,8 @@ from kda_edge.runtime.cli.infer import flags
 OF_OTHERS = {"--force-reinstall", "--system-site-packages", "--gpus", "--runtime", "--query-gpu", "--format"}
 # Programs of their own, with options of their own.
 APART = (
-    *("benchmarks/paper", "benchmarks/studies", "benchmarks/documents", "benchmarks/sensors/tegrastats.py"),
-    "benchmarks/gpu_train",
+    *("benchmarks/gpu_train", "benchmarks/kit", "benchmarks/paper", "benchmarks/studies", "benchmarks/documents"),
+    "benchmarks/sensors/tegrastats.py",
 )
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 

@@ -15,7 +15,12 @@ from project_sources import ALL_SOURCES, named
 ONCE = {
     r"os\.fsync|O_EXCL|\.hardlink_to\(|\.part[\"{]": (
         "kda_edge/whole_files.py",
-        {"kda_edge/whole_files.py", "runtime/runs/framed_file.py", "runtime/outputs/output_files.py"},
+        {
+            "kda_edge/whole_files.py",
+            "runtime/runs/framed_file.py",
+            "runtime/outputs/output_files.py",
+            "benchmarks/kit/parts.py",  # the names of a kit's parts
+        },
     ),
     r"\.write_(text|bytes)\(|\.?open\([^()]*\"[wxa]b?\"": (
         "kda_edge.whole_files.write_whole, staged",

@@ -88,6 +88,7 @@ MAY_USE: dict[str, dict[str, set[str]]] = {
         "__init__": set(),
         "measuring": set(),
         "paper": set(),
+        "kit": set(),
         "reporting": {"measuring"},
         "sensors": {"reporting"},
         "contestants": {"measuring"},

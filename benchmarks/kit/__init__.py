@@ -1,0 +1,1 @@
+"""The GPU kit: all that a machine without a package registry lacks, in parts with digests, and what installs it."""
