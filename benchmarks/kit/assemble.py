@@ -15,16 +15,20 @@ import argparse
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from kda_edge.commands import EXIT_ERROR, ended
 from kda_edge.errors import KitError, UsageError
 
-from .import_check import OF_THE_MACHINE, Imported, imported
+from .import_check import OF_THE_MACHINE, Imported, cuda_refusal, imported
 from .installation import Installation
 from .kit_file import Kit, PackedFile
 from .parts import PartFolder, kit_in
+
+ONNXRUNTIME: Final = "onnxruntime"
+CUDA_PROVIDER: Final = "CUDAExecutionProvider"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -109,7 +113,7 @@ def report(
     for row in own:
         if row.path and (site / row.module.partition(".")[0]).exists() and not row.lies_in(site):
             raise KitError(f"{row.module} is taken from {row.path}, not from the kit; uninstall it there")
-    for line in cuda_differs(machine, files):
+    for line in [*cuda_differs(machine, files), *cuda_missing(own, files, environment, installation.into)]:
         print(line)
     return EXIT_ERROR if any(row.failure for row in own) else 0
 
@@ -122,6 +126,24 @@ def cuda_differs(machine: Sequence[Imported], files: Sequence[PackedFile]) -> li
         for file in files
         if here and file.cuda and file.cuda.partition(".")[0] != here.partition(".")[0]
     ]
+
+
+def cuda_missing(
+    own: Sequence[Imported], files: Sequence[PackedFile], environment: Mapping[str, str], folder: Path
+) -> list[str]:
+    """Return a line where ONNX Runtime was installed for CUDA and can't compute with it here.
+
+    Raises:
+        KitError: the ONNX Runtime that imports has no CUDA provider.
+    """
+    runtimes = [row for row in own if row.module == ONNXRUNTIME and not row.failure]
+    if not runtimes or not any(file.cuda for file in files):
+        return []
+    (runtime,) = runtimes
+    if CUDA_PROVIDER not in runtime.providers:
+        raise KitError(f"{runtime.path} has no {CUDA_PROVIDER}, though its wheel is for CUDA; make the kit again")
+    refusal = cuda_refusal(runtime, environment, folder)
+    return [] if refusal is None else [f"{ONNXRUNTIME} can't compute with CUDA here: {refusal}"]
 
 
 if __name__ == "__main__":

@@ -45,7 +45,8 @@ GROUPS: Final = {
     "peers": Group((f"{PROJECT}[peers]",), ("monai",), without=("openvino",)),
     "tests": Group(("pytest>=8.2", "hypothesis>=6.100", "jsonschema>=4.21"), ("pytest", "hypothesis", "jsonschema")),
 }
-ORDER: Final = ("lean", "gpu", "export", "bench", DATA, "train", "peers", "tests")
+# Imagery may weigh more than all packages, and most of what a kit is for needs none.
+ORDER: Final = ("lean", "gpu", "export", "bench", "train", "peers", "tests", DATA)
 
 # PyTorch, timm, NVIDIA's libraries and what these require. The machine's own are used: a second copy in front of them
 # would be of another CUDA.

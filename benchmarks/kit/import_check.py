@@ -21,8 +21,16 @@ _ASK: Final = """
 import importlib, sys
 module = importlib.import_module(sys.argv[1])
 cuda = getattr(getattr(module, "version", None), "cuda", None) or ""
-print("", getattr(module, "__version__", ""), module.__file__ or "", cuda, sep="\\t")
+providers = getattr(module, "get_available_providers", list)()
+print("", getattr(module, "__version__", ""), module.__file__ or "", cuda, ",".join(providers), sep="\\t")
 """
+# A provider's library is opened with a session, and looks for the other one among what is loaded already.
+_OPEN: Final = """
+import ctypes, sys
+for path in sys.argv[1:]:
+    ctypes.CDLL(path, ctypes.RTLD_GLOBAL)
+"""
+_CUDA_LIBRARIES: Final = ("libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so")
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class Imported:
     Attributes:
         path: of the file that was imported; empty where it failed.
         cuda: that PyTorch was built for; empty for other modules.
+        providers: that ONNX Runtime was built with; empty for other modules.
         failure: one line; empty where it imported.
     """
 
@@ -39,6 +48,7 @@ class Imported:
     version: str = ""
     path: str = ""
     cuda: str = ""
+    providers: tuple[str, ...] = ()
     failure: str = ""
 
     def lies_in(self, folder: Path) -> bool:
@@ -52,11 +62,32 @@ def imported(modules: Sequence[str], environment: Mapping[str, str], folder: Pat
         return list(pool.map(lambda module: _imported(module, environment, folder), modules))
 
 
+def cuda_refusal(onnxruntime: Imported, environment: Mapping[str, str], folder: Path) -> str | None:
+    """Return why the CUDA provider of an ONNX Runtime that imported can't be opened, None if it can.
+
+    The provider is listed wherever ONNX Runtime was built with it. Whether the machine has the driver and the libraries
+    of CUDA that it needs, in the versions that it needs, shows when it is opened; cuDNN comes with the first session.
+    """
+    libraries = Path(onnxruntime.path).parent / "capi"
+    done = _done(_OPEN, [str(libraries / name) for name in _CUDA_LIBRARIES], environment, folder)
+    return None if done.returncode == 0 else _last_words(done)
+
+
 def _imported(module: str, environment: Mapping[str, str], folder: Path) -> Imported:
-    command = [sys.executable, "-c", _ASK, module]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
+    done = _done(_ASK, [module], environment, folder)
     if done.returncode == 0:
-        _, version, path, cuda = done.stdout.splitlines()[-1].split("\t")
-        return Imported(module, version, path, cuda)
+        _, version, path, cuda, providers = done.stdout.splitlines()[-1].split("\t")
+        return Imported(module, version, path, cuda, tuple(filter(None, providers.split(","))))
+    return Imported(module, failure=_last_words(done))
+
+
+def _done(
+    program: str, words: Sequence[str], environment: Mapping[str, str], folder: Path
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", program, *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
+
+
+def _last_words(done: subprocess.CompletedProcess[str]) -> str:
     said = [line for line in done.stderr.splitlines() if line.strip()] or [f"it ended with {done.returncode}"]
-    return Imported(module, failure=one_line(said[-1]))
+    return one_line(said[-1])
