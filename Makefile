@@ -92,7 +92,7 @@ gpu-test:
 
 # In whatever environment is there: on a borrowed machine nothing can be installed. PYTHON=.venv/bin/python for a clone's.
 gpu-report:
-	$(PYTHON) -m kda_edge.benchmarks.gpu.report --out $(GPU_REPORT) $(GPU_REPORT_ARGS)
+	$(PYTHON) -m kda_edge.benchmarks.gpu.gpu_report --out $(GPU_REPORT) $(GPU_REPORT_ARGS)
 
 # build/lib would bring deleted modules back into the wheel.
 gpu-kit: install

@@ -42,7 +42,7 @@ def known() -> set[str]:
         flags(),
         importlib.import_module("kda_edge.train.cli.train")._parser(),
         importlib.import_module("kda_edge.export.cli")._parser(),
-        importlib.import_module("kda_edge.benchmarks.gpu.report")._parser(),
+        importlib.import_module("kda_edge.benchmarks.gpu.gpu_report")._parser(),
         *(benchmarks._parser([name]) for name in benchmarks.COMMANDS),
     ]
     return {option for parser in parsers for option in options_of(parser)} | {"--shards", "--task"}
