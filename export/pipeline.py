@@ -21,11 +21,11 @@ from kda_edge.networks.network import Network
 from kda_edge.paths import same_file
 from kda_edge.runtime.engines.engine_names import best_engine
 from kda_edge.runtime.opened_engine import open_engine
+from kda_edge.runtime.parity.gather_sampling import gathered
 from kda_edge.tiling.certificate_tiles import Tile, generated_tiles
 
 from .artifact_file import bytes_from_graph, require_writable, staged_file
 from .config import ExportConfig
-from .graphs.gather_sampling import gathered
 from .graphs.ordered_sums import with_ordered_sums
 from .graphs.to_onnx import ExportedGraph, onnx_from_student
 from .lint.rules import OPSET, require_clean

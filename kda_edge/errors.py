@@ -17,12 +17,14 @@
     ├── SceneError (ValueError)              a raster that can't be read as a scene
     ├── VideoError (OSError)                 a camera, stream, video or frame that can't be had
     ├── EngineError (RuntimeError)           the engine failed on tiles that it should take
+    │   ├── NoAnswer                         to one tile it has no answer, or one that is no probability
     │   └── DeviceError                      the engine can't be had on this device
     │       ├── NoDriver, NoDevice           no NVIDIA driver, or no GPU behind it
     │       ├── TooOld                       a driver or library older than what is needed
     │       ├── OutOfDeviceMemory            the GPU's memory does not suffice
     │       ├── BuildRefused                 TensorRT makes no engine of this graph
     │       ├── PrecisionLost                an engine that is mostly not in the precision that was asked for
+    │       ├── WrongAnswers                 an engine that answers otherwise than ONNX Runtime on the CPU
     │       └── ProviderFellBack             ONNX Runtime went on without the GPU that it was asked to use
     ├── OutputError (OSError)                a map that can't be written where it was asked for
     ├── JournalError (RuntimeError)          finished rows of another run, or shards that do not belong together
@@ -128,6 +130,14 @@ class EngineError(KdaEdgeError, RuntimeError):
     """The inference engine failed on tiles that it should take."""
 
 
+class NoAnswer(EngineError):
+    """An engine without an answer to a tile, or with one that is no probability."""
+
+    def __init__(self, tile: str, reason: str) -> None:
+        super().__init__(f"an engine has no answer to the tile {tile!r} ({reason}); use --engine cpu")
+        self.tile, self.reason = tile, reason
+
+
 class DeviceError(EngineError):
     """An engine that can't be had on this device; found before the device is touched where that can be."""
 
@@ -154,6 +164,10 @@ class BuildRefused(DeviceError):
 
 class PrecisionLost(DeviceError):
     """An engine whose layers are mostly not in the precision that was asked for."""
+
+
+class WrongAnswers(DeviceError):
+    """An engine whose answers lie farther from ONNX Runtime's on the CPU than the model's certificate allows."""
 
 
 class ProviderFellBack(DeviceError):

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from importlib import resources
 from pathlib import Path
-from typing import Any, Final, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Final
 
 from kda_edge.errors import SceneError
 from kda_edge.manifest import InputContract
 from kda_edge.paths import is_dir, is_file
 from kda_edge.runtime.geo.gdal import gdal_session
-from kda_edge.runtime.mapping.value_range import ValueMap
-from kda_edge.runtime.scenes.scene import Scene, open_scene
+from kda_edge.runtime.mapping.scene_tiles import cut_tiles, spread_over
+from kda_edge.runtime.parity.example_scene import example_scene
+from kda_edge.runtime.scenes.scene import open_scene
 from kda_edge.tiling.certificate_tiles import Tile
-from kda_edge.tiling.fill_nodata import fill_nodata, pad_to_tile
 from kda_edge.tiling.tile_grid import TileGrid
 
 TILES_MAX: Final = 8  # of one --tiles path: as many again as are generated, so that verifying stays about as long
 EXAMPLE_TILES_MAX: Final = 2
-EXAMPLE: Final = "bundled/example_scene.tif"  # in the source tree; wheels leave it out
 RASTER_SUFFIXES: Final = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".webp", ".jp2", ".vrt", ".img"})
-
-_T = TypeVar("_T")
 
 
 def imagery_tiles(path: Path, contract: InputContract, tile_px: int) -> list[Tile]:
@@ -42,7 +34,7 @@ def imagery_tiles(path: Path, contract: InputContract, tile_px: int) -> list[Til
     """
     if is_dir(path):
         files = rasters_of(path)
-        tiles = [tile for file in _spread(files, TILES_MAX) for tile in _scene_tiles(file, contract, tile_px, 1)]
+        tiles = [tile for file in spread_over(files, TILES_MAX) for tile in _scene_tiles(file, contract, tile_px, 1)]
     else:
         tiles = _scene_tiles(path, contract, tile_px, TILES_MAX)
     if not tiles:
@@ -81,50 +73,17 @@ def tile_at(path: Path, corner: tuple[int, int], contract: InputContract, tile_p
         SceneError: missing, no raster, damaged there, or of other pixels than the contract's.
     """
     with gdal_session(), open_scene(path, contract, any_gsd=True) as scene:
-        return next(_cut(scene, [corner], contract, tile_px), None)
+        return next(cut_tiles(scene, [corner], tile_px), None)
 
 
 def example_tiles(contract: InputContract, tile_px: int) -> list[Tile]:
     """Return tiles of the example scene; none where it is not at hand or is of other pixels than the contract's."""
-    with resources.as_file(resources.files("kda_edge.runtime").joinpath(EXAMPLE)) as path:
-        if not is_file(path):
-            return []
-        with contextlib.suppress(SceneError):  # a model for 16-bit imagery, say
-            return _scene_tiles(path, contract, tile_px, EXAMPLE_TILES_MAX)
+    with example_scene() as path, contextlib.suppress(SceneError):  # a model for 16-bit imagery, say
+        return [] if path is None else _scene_tiles(path, contract, tile_px, EXAMPLE_TILES_MAX)
     return []
 
 
 def _scene_tiles(path: Path, contract: InputContract, tile_px: int, most: int) -> list[Tile]:
     with gdal_session(), open_scene(path, contract, any_gsd=True) as scene:
         corners = list(TileGrid(scene.height_px, scene.width_px, tile_px))
-        return list(_cut(scene, _spread(corners, most), contract, tile_px))
-
-
-def _cut(scene: Scene, corners: Sequence[tuple[int, int]], contract: InputContract, tile_px: int) -> Iterator[Tile]:
-    in_range = ValueMap(None, contract.value_range)
-    for row, col in corners:
-        end_row, end_col = min(row + tile_px, scene.height_px), min(col + tile_px, scene.width_px)
-        image, valid = read_undamaged(scene, row, end_row, col, end_col)
-        if valid.any():
-            whole = pad_to_tile(fill_nodata(image, valid), tile_px).transpose(2, 0, 1)
-            pixels = in_range(np.ascontiguousarray(whole, dtype=np.float32))
-            yield Tile(f"{scene.path.name}, row {row}, column {col}", pixels)
-
-
-def read_undamaged(scene: Scene, row0: int, row1: int, col0: int, col1: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return the pixels of a window, (H, W, 3), and where they are valid, (H, W).
-
-    Raises:
-        SceneError: the file can't give every one of them.
-    """
-    image, valid, lost = scene.read(row0, row1, col0, col1)
-    if lost is not None and lost.any():
-        raise SceneError(f"{scene.path} is damaged in rows {row0} to {row1 - 1}; copy it again from its source")
-    return image, valid
-
-
-def _spread(items: Sequence[_T], most: int) -> list[_T]:
-    """Return at most `most` of the items, evenly spaced, from the middle of equal parts."""
-    if len(items) <= most:
-        return list(items)
-    return [items[(2 * i + 1) * len(items) // (2 * most)] for i in range(most)]
+        return list(cut_tiles(scene, spread_over(corners, most), tile_px))

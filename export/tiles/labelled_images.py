@@ -18,6 +18,7 @@ from kda_edge.paths import is_dir
 from kda_edge.rasters.strict_window import StrictBands
 from kda_edge.rasters.whole_rasters import whole_fault
 from kda_edge.runtime.geo.gdal import GDAL_ERRORS, gdal_session, one_line, open_raster
+from kda_edge.runtime.mapping.scene_tiles import read_undamaged
 from kda_edge.runtime.mapping.value_range import with_values_mapped
 from kda_edge.runtime.scenes.scene import open_scene
 from kda_edge.tiling.pixels import ArraySource
@@ -25,7 +26,7 @@ from kda_edge.tiling.predict import predict
 from kda_edge.tiling.tile_answers import Engine
 from kda_edge.tiling.tile_grid import TileGrid, default_overlap_px
 
-from .imagery_tiles import RASTER_SUFFIXES, read_undamaged
+from .imagery_tiles import RASTER_SUFFIXES
 
 IMAGES, MASKS, VALID = "images", "masks", "valid"
 LANDSLIDE_VALUES: Final = (1, 255)

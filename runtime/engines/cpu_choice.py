@@ -17,13 +17,13 @@ from typing import Final
 
 import numpy as np
 
-from kda_edge.certificate import POINT, Budget, TileParity
+from kda_edge.certificate import Budget, TileParity
 from kda_edge.manifest import Manifest
 from kda_edge.tiling.tile_answers import Engine, tiles_a_call
 
 from .in_turns import as_used, in_turns, most_tiles
 from .model_engine import BatchedEngine
-from .tile_comparison import compared_on, probe_tile, trial_tiles
+from .tile_comparison import beyond, compared_on, farthest, most_changed, probe_tile, trial_tiles
 
 # A choice. The bundled student on an EPYC with AVX512-BF16 and without AMX exceeds it: 0.065 on "terrain, one half
 # nodata", 0.041 on the example scene (OpenVINO 2026.4.1).
@@ -59,12 +59,12 @@ class Comparison:
     @property
     def farthest(self) -> TileParity:
         """The tile with the largest difference of the probability."""
-        return max(self.tiles, key=lambda tile: tile.max_abs)
+        return farthest(self.tiles)
 
     @property
     def most_changed(self) -> TileParity:
         """The tile with the largest share of pixels that change class."""
-        return min(self.tiles, key=lambda tile: tile.agreement)
+        return most_changed(self.tiles)
 
     @property
     def saves(self) -> bool:
@@ -73,17 +73,7 @@ class Comparison:
 
     def beyond(self, budget: Budget) -> str:
         """Say what is not within a budget on the worst tile, as a clause; empty: all tiles are within it."""
-        far, changed = self.farthest, 1.0 - self.most_changed.agreement
-        if budget.max_abs is not None and far.max_abs > budget.max_abs:
-            return (
-                f"on the tile {far.tile!r} the probability differs by {far.max_abs:.2g}, {budget.max_abs:g} is allowed"
-            )
-        if budget.iou_points is not None and changed > budget.iou_points * POINT:
-            return (
-                f"on the tile {self.most_changed.tile!r} {changed:.2%} of the pixels change class, "
-                f"{budget.iou_points:g}% are allowed"
-            )
-        return ""
+        return beyond(self.tiles, budget)
 
 
 def budget_of(manifest: Manifest, engine: str) -> Budget:

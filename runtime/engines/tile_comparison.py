@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kda_edge.certificate import TileParity
-from kda_edge.errors import EngineError
+from kda_edge.certificate import POINT, Budget, TileParity
+from kda_edge.errors import NoAnswer
 from kda_edge.manifest import Manifest
 from kda_edge.tiling.certificate_tiles import Tile, generated_tiles
 from kda_edge.tiling.tile_answers import Answer, Engine, answers_of
@@ -49,7 +49,7 @@ def compared_on(
         batch: tiles a call of the other, as many as in a scene.
 
     Raises:
-        EngineError: an engine has no answer to a tile, or one that is no probability.
+        NoAnswer: an engine has no answer to a tile, or one that is no probability.
     """
     found = []
     for first in range(0, len(tiles), batch):
@@ -61,9 +61,32 @@ def compared_on(
     return tuple(found)
 
 
+def farthest(tiles: Sequence[TileParity]) -> TileParity:
+    """Return the tile with the largest difference of the probability."""
+    return max(tiles, key=lambda tile: tile.max_abs)
+
+
+def most_changed(tiles: Sequence[TileParity]) -> TileParity:
+    """Return the tile with the largest share of pixels that change class."""
+    return min(tiles, key=lambda tile: tile.agreement)
+
+
+def beyond(tiles: Sequence[TileParity], budget: Budget) -> str:
+    """Say what is not within a budget on the worst tile, as a clause; empty: all tiles are within it."""
+    far, changed = farthest(tiles), most_changed(tiles)
+    if budget.max_abs is not None and far.max_abs > budget.max_abs:
+        return f"on the tile {far.tile!r} the probability differs by {far.max_abs:.2g}, {budget.max_abs:g} is allowed"
+    if budget.iou_points is not None and 1.0 - changed.agreement > budget.iou_points * POINT:
+        return (
+            f"on the tile {changed.tile!r} {1.0 - changed.agreement:.2%} of the pixels change class, "
+            f"{budget.iou_points:g}% are allowed"
+        )
+    return ""
+
+
 def _probability(tile: Tile, answer: Answer) -> NDArray[np.float32]:
     if isinstance(answer, str):
-        raise EngineError(f"an engine has no answer to the tile {tile.name!r} ({answer}); use --engine cpu")
+        raise NoAnswer(tile.name, answer)
     return answer
 
 

@@ -40,9 +40,10 @@ MAY_USE: dict[str, dict[str, set[str]]] = {
         "scenes": {"geo", "map_format", "scene_options"},
         "polygons": {"geo"},
         "engines": {"hardware"},
-        "tensorrt": {"engines", "hardware"},
-        "opened_engine": {"tensorrt", "engines", "hardware"},
         "mapping": {"scenes", *VALUES},
+        "parity": {"mapping", "scenes", "geo", "engines", "hardware"},
+        "tensorrt": {"parity", "engines", "hardware"},
+        "opened_engine": {"tensorrt", "parity", "engines", "hardware"},
         "streams": {"scenes", "results"},
         "outputs": {"mapping", "polygons", "scenes", "geo", *VALUES},
         "runs": {"outputs", "mapping", "scenes", "geo", *VALUES},
@@ -110,6 +111,6 @@ MAY_NAME: dict[str, set[str]] = {
     "benchmarks": {"kda_edge", "runtime"},
 }
 DOORS = {
-    "export": {"opened_engine", "engines", "scenes", "geo", "mapping"},
+    "export": {"opened_engine", "parity", "engines", "scenes", "geo", "mapping"},
     "benchmarks": {"__init__", "segmenter", "opened_engine", "engines", "hardware", "scenes", "geo", "mapping"},
 }

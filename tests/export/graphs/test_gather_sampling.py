@@ -15,10 +15,10 @@ from onnx import TensorProto, helper
 from places import BUNDLED
 
 from kda_edge.errors import ExportError
-from kda_edge.export.graphs.gather_sampling import gathered
 from kda_edge.export.lint import rules as lint
 from kda_edge.export.precision.fp16 import half_graph
 from kda_edge.manifest import InputContract
+from kda_edge.runtime.parity.gather_sampling import gathered
 from kda_edge.tiling.certificate_tiles import generated_tiles
 
 STUDENT = BUNDLED / "student_nano.onnx"

@@ -19,7 +19,6 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from places import BUNDLED
 
-from kda_edge.export.graphs.gather_sampling import gathered
 from kda_edge.export.graphs.graph_view import GraphView
 from kda_edge.export.graphs.to_onnx import onnx_from_student
 from kda_edge.export.lint import rules as lint
@@ -27,6 +26,7 @@ from kda_edge.export.precision.fp16 import half_graph
 from kda_edge.export.precision.int8 import Ranges, candidates, quantised_graph
 from kda_edge.manifest import InputContract
 from kda_edge.networks.student import Student
+from kda_edge.runtime.parity.gather_sampling import gathered
 
 pytestmark = pytest.mark.slow
 STUDENT = BUNDLED / "student_nano.onnx"

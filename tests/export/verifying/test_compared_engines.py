@@ -13,7 +13,6 @@ import pytest
 from numpy.typing import NDArray
 
 from kda_edge.errors import ExportError
-from kda_edge.export.graphs.gather_sampling import gathered
 from kda_edge.export.graphs.ordered_sums import with_ordered_sums
 from kda_edge.export.graphs.to_onnx import ExportedGraph
 from kda_edge.export.precision.fp16 import half_graph
@@ -22,6 +21,7 @@ from kda_edge.export.precision.ranges import measured_ranges
 from kda_edge.export.verifying.compared_engines import engine_from_graph, engines_on_cpu, openvino_engine_from_graph
 from kda_edge.manifest import InputContract
 from kda_edge.runtime.engines.cpu_engines import openvino_version
+from kda_edge.runtime.parity.gather_sampling import gathered
 from kda_edge.tiling.certificate_tiles import generated_tiles
 
 if not openvino_version():

@@ -10,7 +10,7 @@ Everything is float32 but the indices, which are int32 (all that TensorRT gather
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -19,8 +19,6 @@ from numpy.typing import ArrayLike
 from onnx import TensorProto
 
 from kda_edge.errors import ExportError
-
-from ..lint.facts import Facts, called, settings_of
 
 SETTINGS: Final = {"mode": b"bilinear", "padding_mode": b"border", "align_corners": 0}
 ONNX_DEFAULTS: Final = {"mode": b"bilinear", "padding_mode": b"zeros", "align_corners": 0}
@@ -39,14 +37,14 @@ def gathered(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         ExportError: a GridSample of another kind.
     """
-    facts = Facts.of(model)
+    shapes = _shapes(model)
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.graph.node[:]
     for node in model.graph.node:
         if node.op_type == "GridSample":
-            _require_kind(node, facts)
-            written = _Written(node, facts)
+            _require_kind(node, shapes)
+            written = _Written(node, shapes)
             copy.graph.node.extend(written.nodes())
             copy.graph.initializer.extend(written.constants)
         else:
@@ -54,23 +52,38 @@ def gathered(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _require_kind(node: onnx.NodeProto, facts: Facts) -> None:
-    settings = {key: value for key, value in (ONNX_DEFAULTS | settings_of(node)).items() if key in SETTINGS}
+def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Return the sides of each float32 tensor whose rank can be inferred, 0 where one is no number."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    typed = {value.name: value.type.tensor_type for value in (*graph.input, *graph.value_info, *graph.output)}
+    found = {name: tuple(side.dim_value for side in kind.shape.dim) for name, kind in typed.items() if _is_float(kind)}
+    return found | {
+        known.name: tuple(known.dims) for known in graph.initializer if known.data_type == TensorProto.FLOAT
+    }
+
+
+def _is_float(kind: onnx.TypeProto.Tensor) -> bool:
+    return bool(kind.elem_type == TensorProto.FLOAT and kind.HasField("shape"))
+
+
+def _require_kind(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    written = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+    settings = {key: value for key, value in (ONNX_DEFAULTS | written).items() if key in SETTINGS}
     if settings != SETTINGS:
-        raise ExportError(f"{called(node)} is not bilinear between borders; export it again with kda-export")
+        raise ExportError(f"{node.name} is not bilinear between borders; export it again with kda-export")
     for name in node.input:
-        dims = facts.dims.get(name, ())
-        if facts.types.get(name) != TensorProto.FLOAT or len(dims) != 4 or not all(dims[1:]):
-            raise ExportError(f"{called(node)} takes {name}, which is no float32 map of a known size; export it again")
+        sides = shapes.get(name, ())
+        if len(sides) != 4 or not all(sides[1:]):
+            raise ExportError(f"{node.name} takes {name}, which is no float32 map of a known size; export it again")
 
 
 class _Written:
     """The nodes and constants in the place of one GridSample."""
 
-    def __init__(self, node: onnx.NodeProto, facts: Facts) -> None:
+    def __init__(self, node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self.node = node
-        _, self.channels, self.height_px, self.width_px = facts.dims[node.input[0]]
-        _, self.out_height_px, self.out_width_px, _ = facts.dims[node.input[1]]
+        _, self.channels, self.height_px, self.width_px = shapes[node.input[0]]
+        _, self.out_height_px, self.out_width_px, _ = shapes[node.input[1]]
         self.constants: list[onnx.TensorProto] = []
 
     def nodes(self) -> Iterator[onnx.NodeProto]:
@@ -112,7 +125,7 @@ class _Written:
         yield self._make("Add", "sum", [self._name("three"), self._name("far_far")])
         shape = np.array([-1, self.channels, self.out_height_px, self.out_width_px])
         inputs = [self._name("sum"), self._constant("shape", shape)]
-        yield onnx.helper.make_node("Reshape", inputs, list(self.node.output), name=f"{called(self.node)}.sampled")
+        yield onnx.helper.make_node("Reshape", inputs, list(self.node.output), name=f"{self.node.name}.sampled")
 
     def _corner(self, row: str, column: str) -> Iterator[onnx.NodeProto]:
         """Yield what reads one of the four pixels, and weighs it by the area on the other side of the position."""
@@ -127,7 +140,7 @@ class _Written:
         yield self._make("Mul", corner, [self._name(f"{corner}_read"), self._name(f"{corner}_weight")])
 
     def _make(self, operator: str, step: str, inputs: list[str], **settings: Any) -> onnx.NodeProto:
-        name = f"{called(self.node)}.{step}"
+        name = f"{self.node.name}.{step}"
         return onnx.helper.make_node(operator, inputs, [self._name(step)], name=name, **settings)
 
     def _name(self, step: str) -> str:
