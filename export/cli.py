@@ -137,7 +137,11 @@ def _add_precision(parser: argparse.ArgumentParser) -> None:
         help=f"of latency that INT8 must save (default: {FASTER_BY:g})",
     )
     group.add_argument("--force", action="store_true", help="take INT8 though it saves less; recorded in the file")
-    group.add_argument("--no-gridsample", action="store_true", help="write the sampling as gathers")
+    group.add_argument(
+        "--gridsample",
+        action=argparse.BooleanOptionalAction,
+        help="keep GridSample, or write the sampling as gathers; default: gathers for TensorRT, GridSample for others",
+    )
     group.add_argument(
         "--portable", action="store_true", help="for QGIS Deepness and WebODM GeoDeep instead of kda-infer"
     )
@@ -164,7 +168,7 @@ def _config_from_options(options: argparse.Namespace) -> ExportConfig:
         labelled=options.eval,
         calibration=CalibrationConfig(options.calib, options.calib_count, options.calib_method, options.calib_seed),
         budget=BudgetConfig(options.max_difference, options.max_iou_loss, options.min_gain, options.force),
-        gridsample=not options.no_gridsample,
+        gridsample=options.gridsample,
         portable=options.portable,
     )
 

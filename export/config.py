@@ -146,7 +146,7 @@ class ExportConfig:
         labelled: folder with `images/` and `masks/` to hold the IoU to; None: no labels.
         calibration: for INT8.
         budget: what may be lost.
-        gridsample: keep GridSample; False writes it out as gathers.
+        gridsample: keep GridSample; False writes it out as gathers; None: as suits the target (`pipeline.sampling_of`).
         portable: write the flavour for QGIS Deepness and WebODM GeoDeep instead of ours.
     """
 
@@ -161,7 +161,7 @@ class ExportConfig:
     labelled: Path | None = None
     calibration: CalibrationConfig = CalibrationConfig()
     budget: BudgetConfig = BudgetConfig()
-    gridsample: bool = True
+    gridsample: bool | None = None
     portable: bool = False
 
     def __post_init__(self) -> None:

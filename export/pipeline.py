@@ -132,6 +132,7 @@ def export_checkpoint(
         reference, contract, tile_px=tile_px, threshold=threshold, labelled=config.labelled, to_engine=to_engine
     )
     target = target_of(config)
+    sampling = sampling_of(config, target)
     limit = config.budget.of(config.precision).iou_points
     if limit is not None and config.labelled is None:
         notes = (*notes, NO_LABELS.format(limit=limit))
@@ -150,7 +151,7 @@ def export_checkpoint(
             target=target,
             islands=made.islands,
             calibration=made.calibration,
-            sampling="gridsample" if config.gridsample else "gather",
+            sampling=sampling,
             opset=OPSET,
             training=checkpoint.training,
             **more,
@@ -203,7 +204,7 @@ def _made(
 
     def last(lowered: onnx.ModelProto) -> onnx.ModelProto:
         # The passes of lower precision know positions by their GridSample and sums by ReduceSum: written out last.
-        written = lowered if config.gridsample else gathered(lowered)
+        written = gathered(lowered) if sampling_of(config, target) == "gather" else lowered
         return written if target == "tensorrt" else with_ordered_sums(written)
 
     if config.precision == "fp32":
@@ -229,6 +230,17 @@ def target_of(config: ExportConfig) -> str:
     if config.precision == "fp16" or best_engine() == "tensorrt":
         return "tensorrt"
     return "cpu"
+
+
+def sampling_of(config: ExportConfig, target: str) -> str:
+    """Return how a graph samples, `gridsample` or `gather`; gathers for TensorRT, which no device has cleared yet.
+
+    TensorRT has computed GridSample wrongly, in silence (NVIDIA/TensorRT 4646, pytorch/TensorRT 4074). The programs
+    that take the portable flavour run it in ONNX Runtime.
+    """
+    if config.gridsample is not None:
+        return "gridsample" if config.gridsample else "gather"
+    return "gather" if target == "tensorrt" and not config.portable else "gridsample"
 
 
 @contextmanager
