@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -18,10 +18,12 @@ from kda_edge.tiling.tile_answers import EngineFacts
 
 from .engines.artifact import Artifact, read_artifact
 from .engines.cpu_engines import CpuEngines, open_agreeing, open_fastest
-from .engines.engine_names import ENGINES, GPU_ENGINES, OPENVINO, PROVIDERS, best_engine
+from .engines.engine_names import ENGINES, GPU_ENGINES, OPENVINO, best_engine
 from .engines.model_engine import ModelEngine, Timed
 from .engines.onnxruntime_engine import open_onnxruntime
 from .hardware.usable_cores import thread_count
+from .parity.device_parity import DeviceParity
+from .parity.provider_engines import GpuProviders, open_compared
 
 # Measured by tests/runtime/engines/test_batch_invariance.py. OpenVINO computes each tile by itself; in bfloat16 its
 # answers differ between one thread and several.
@@ -85,6 +87,7 @@ def open_engine(
     allow_unverified: bool = False,
     threads: int = 0,
     on_cpu: CpuEngines | None = None,
+    on_gpu: GpuProviders | None = None,
 ) -> OpenedEngine:
     """Open a model file, its manifest and certificate checked.
 
@@ -97,6 +100,7 @@ def open_engine(
         allow_unverified: open a model whose certificate is missing, fails or is of another graph, and say so.
         threads: that the CPU's engines use; 0 takes as many as suit this process.
         on_cpu: what there is for the CPU; None: what is installed.
+        on_gpu: what ONNX Runtime has for the GPU; None: what is installed.
 
     Raises:
         UsageError: no such engine, or fewer threads than 0.
@@ -104,7 +108,8 @@ def open_engine(
         Unverified: the certificate is missing, fails, or is of another graph.
         ManifestError: the file's manifest does not fit its schema.
         MissingDependency: the engine's library is not installed.
-        DeviceError: the engine can't run on this device, or answers otherwise than the certificate allows.
+        DeviceError: the engine can't run on this device, or answers otherwise than the certificate allows
+            (`WrongAnswers`: on a GPU).
     """
     if engine not in ENGINES:
         raise UsageError(f"there is no engine {engine!r}; give one of {', '.join(ENGINES)}")
@@ -113,23 +118,29 @@ def open_engine(
     runs: ModelEngine
     more: tuple[str, ...] = ()
     timed: Timed | None = None
+    parity: DeviceParity | None = None
+    graph_sha256 = artifact.graph_sha256
     if chosen == "tensorrt":
         from .tensorrt.tensorrt_engine import open_tensorrt
 
         built = open_tensorrt(artifact.path, artifact.manifest, artifact.graph_sha256)
-        runs, more, timed = built, built.notes, built.timed
+        runs, more, timed, parity, graph_sha256 = built, built.notes, built.timed, built.parity, built.graph_sha256
+    elif chosen in GPU_ENGINES:
+        found = open_compared(artifact, chosen, threads=threads, around=on_gpu)
+        runs, more, parity, graph_sha256 = found.runs, found.notes, found.parity, found.graph_sha256
     elif chosen in OPENVINO:
         runs, more = open_agreeing(artifact, chosen, threads=threads, around=on_cpu)
     elif engine == "auto":
         runs, chosen = open_fastest(artifact, threads=threads, around=on_cpu)
     else:
-        runs = open_onnxruntime(artifact.path, artifact.manifest, provider=PROVIDERS[chosen], threads=threads)
+        runs = open_onnxruntime(artifact.path, artifact.manifest, threads=threads)
     notes = (*_notes(artifact, chosen), *more)
     _log.info("%s: runs on %s", artifact.path, chosen)
     for note in notes:
         _log.info("%s: %s", artifact.path, note)
-    graph_sha256 = _graph_that_runs(artifact, runs.manifest)
     facts = facts_of(chosen, runs.max_batch, graph_sha256, thread_count(threads))
+    if parity is not None:
+        facts = replace(facts, measured=parity.to_json())
     return OpenedEngine(runs, facts, notes, timed)
 
 
@@ -156,13 +167,6 @@ def facts_of(
         batch_invariant=name in OPENVINO or is_measured,
         threads=None if name in GPU_ENGINES or is_measured else threads,
     )
-
-
-def _graph_that_runs(artifact: Artifact, manifest: Manifest) -> str:
-    """Return the digest of the graph; where INT8 gave way to its fallback, that of the fallback's certificate."""
-    if manifest == artifact.manifest or manifest.certificate is None:
-        return artifact.graph_sha256
-    return manifest.certificate.graph_sha256
 
 
 def _notes(artifact: Artifact, engine: str) -> list[str]:

@@ -27,7 +27,7 @@ COPY benchmarks benchmarks
 # TensorRT comes with the image, not from pip. cuda-bindings must be of the device's CUDA, 13.
 RUN python3 -m venv --system-site-packages /srv/venv \
     && /srv/venv/bin/python -m pip install --no-cache-dir --upgrade 'pip>=25.1' \
-    && /srv/venv/bin/python -m pip install --no-cache-dir . 'cuda-bindings~=13.0'
+    && /srv/venv/bin/python -m pip install --no-cache-dir . 'cuda-bindings~=13.0' onnx
 
 USER kda
 WORKDIR /data

@@ -32,6 +32,7 @@ class EngineFacts:
         batch_invariant: a tile's answer has the same bytes whatever tiles are in its batch.
         threads: that the engine computes with, 0 for its own choice, where the bytes of its answers depend on them;
             None: they don't.
+        measured: JSON of how far its answers lie from a CPU's on this device; maps carry it; empty: nobody compared.
 
     Raises:
         UsageError: a fact that can't be.
@@ -42,6 +43,7 @@ class EngineFacts:
     max_batch: int | None = None
     batch_invariant: bool = True
     threads: int | None = None
+    measured: str = ""
 
     def __post_init__(self) -> None:
         if not self.name:

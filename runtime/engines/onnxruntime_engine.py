@@ -104,6 +104,7 @@ def open_onnxruntime(
     *,
     provider: str = "cpu",
     threads: int = 0,
+    graph: bytes | None = None,
     ort: Any = onnxruntime,
     find_gpu: Callable[[], Device] = probe,
 ) -> OnnxRuntimeEngine:
@@ -114,6 +115,7 @@ def open_onnxruntime(
         manifest: what the file says of itself.
         provider: one of `PROVIDERS`.
         threads: on the CPU; 0 takes as many as suit this process.
+        graph: to run in the place of the file's, such as its gather form.
         ort: the module onnxruntime.
         find_gpu: raises `DeviceError` where there is none; asked for the GPU's providers alone.
 
@@ -132,7 +134,9 @@ def open_onnxruntime(
     chosen = [(name, _provider_options(name, manifest)) for name in PROVIDERS[provider]]
     options = session_options(ort, threads=threads)
     try:
-        session = ort.InferenceSession(str(path), options, providers=chosen, enable_fallback=0)
+        session = ort.InferenceSession(
+            str(path) if graph is None else graph, options, providers=chosen, enable_fallback=0
+        )
     except Exception as error:  # the runtime's own classes share no public base
         raise ArtifactError(f"{path} is no ONNX model that can be opened ({one_line(error)}); {EXPORT}") from error
     session.disable_fallback()  # or a failure on the GPU is printed and the CPU goes on
@@ -171,9 +175,12 @@ def _require_offered(provider: str, ort: Any) -> None:
 
 
 def _provider_options(name: str, manifest: Manifest) -> dict[str, str]:
-    """Return a provider's settings; TensorRT may use the precisions that are in the graph, and keeps its engines."""
+    """Return a provider's settings; TensorRT may use the precisions that are in the graph, and keeps its engines.
+
+    CUDA's TF32, on unless told otherwise, keeps no more of a number than float16 does, and a graph in float32 means it.
+    """
     if name != TENSORRT:
-        return {}
+        return {"use_tf32": "0"} if name == CUDA else {}
     options = {
         "trt_fp16_enable": str(manifest.precision in ("fp16", "int8")),
         "trt_int8_enable": str(manifest.precision == "int8"),

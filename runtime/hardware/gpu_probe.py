@@ -10,10 +10,12 @@ import ctypes
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from kda_edge.errors import DeviceError, NoDevice, NoDriver, TooOld
 
+RELEASE: Final = Path("/sys/module/nvidia/version")  # of the driver's module in the kernel, containers see it too
 LIBRARY: Final = "libcuda.so.1"  # installed with the driver, never with the toolkit
 NAME_BYTES: Final = 256
 COMPUTE_CAPABILITY_MAJOR: Final = 75
@@ -103,6 +105,17 @@ def probe(index: int = 0, *, load: Callable[[str], Any] = ctypes.CDLL) -> Device
         driver_version=f"{version // 1000}.{version % 1000 // 10}",
         memory_bytes=memory.value,
     )
+
+
+def driver_release(path: Path = RELEASE) -> str:
+    """Return the release of the NVIDIA driver, such as "580.65.06"; empty where the system does not tell.
+
+    It changes where the newest CUDA that the driver runs (`Device.driver_version`) stays the same.
+    """
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def _call(cuda: Any, function: str, *arguments: Any) -> None:

@@ -81,23 +81,30 @@ def agreeing_form(artifact: Artifact, parity_of: Callable[[Form], DeviceParity],
     return Agreed(other, parity, (note,))
 
 
-def gather_form(artifact: Artifact) -> Form | str:
-    """Return a model with its sampling written as gathers, or what to do where there is no such form, as a clause."""
+def gather_form(artifact: Artifact, *, find_package: Callable[[str], object] = importlib.util.find_spec) -> Form | str:
+    """Return a model with its sampling written as gathers, or what to do where there is no such form, as a clause.
+
+    Args:
+        artifact: the model.
+        find_package: whether a package is installed; the runtime comes without onnx.
+    """
     if artifact.manifest.sampling == "gather":
         return OTHER_ENGINE
-    if importlib.util.find_spec("onnx") is None:
-        return f"its gather form can't be made without the package onnx: {EXPORTS_GATHERS}, or pip install onnx"
-    import onnx
+    if find_package("onnx") is None:
+        return f"its gather form was not tried: pip install onnx, or {EXPORTS_GATHERS}, or use --engine cpu"
+    try:
+        import onnx
 
-    from .gather_sampling import gathered
-
+        from .gather_sampling import gathered
+    except ImportError as error:  # it is there, and one of its libraries is missing or of another version
+        return f"its gather form was not tried, as onnx can't be loaded ({one_line(error)}): {EXPORTS_GATHERS}"
     try:
         model = onnx.load(artifact.path)
         if not any(node.op_type == "GridSample" for node in model.graph.node):
             return OTHER_ENGINE
         graph = gathered(model).SerializeToString(deterministic=True)
     except KdaEdgeError as error:
-        return f"its gather form can't be made ({one_line(error)}): {EXPORTS_GATHERS}"
+        return f"it has no gather form ({one_line(error)}); use --engine cpu"
     return Form(replace(artifact, graph_sha256=graph_digest(graph)), "gather", graph)
 
 

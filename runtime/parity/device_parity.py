@@ -1,8 +1,8 @@
 """Device parity: how far a GPU engine's answers lie from ONNX Runtime's on the CPU of the same machine, and its budget.
 
-Both are given the same graph, so that nothing lies between them but how it is computed. What may lie between them is
-what the model's certificate allows; where that limits classes alone (FP16, INT8), the probability is limited too, or
-an engine that answers nothing but background would pass on all tiles without a landslide.
+Both are given the same network in the same precision. What may lie between them is what the model's certificate allows;
+where that limits classes alone (FP16, INT8), the probability is limited too, or an engine that answers nothing but
+background would pass on all tiles without a landslide.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from kda_edge.tiling.tile_answers import Engine, tiles_a_call
 from ..engines.cpu_choice import budget_of
 from ..engines.model_engine import BatchedEngine
 from ..engines.tile_comparison import beyond, compared_on, trial_tiles
+from .depends_on import against_cpu
 from .example_scene import example_scene_tiles
 
 # Both are choices that no device has been held to yet.
@@ -71,7 +72,6 @@ def parity_with_cpu(
     manifest: Manifest,
     *,
     engine: str,
-    against: str,
     sampling: str,
     depends_on: Mapping[str, str],
 ) -> DeviceParity:
@@ -81,7 +81,9 @@ def parity_with_cpu(
         cpu: ONNX Runtime on the CPU with the graph as it was certified; it is given one tile a call.
         other: the engine that is tried.
         manifest: of the model behind both.
-        engine, against, sampling, depends_on: as in `DeviceParity`.
+        engine: name of the one that is tried.
+        sampling: form of the graph that it runs.
+        depends_on: all that its answers depend on, by name.
 
     Raises:
         NoAnswer: one of them has no answer to a tile, or one that is no probability.
@@ -90,7 +92,7 @@ def parity_with_cpu(
     batch = tiles_a_call(other.max_batch)
     tiles = compared_on([*trial_tiles(manifest), *example_scene_tiles(manifest)], seen, other, manifest, batch=batch)
     budget = device_budget(manifest, seen.spread)
-    return DeviceParity(engine, against, sampling, batch, budget, tiles, dict(depends_on))
+    return DeviceParity(engine, against_cpu(), sampling, batch, budget, tiles, dict(depends_on))
 
 
 def device_budget(manifest: Manifest, spread: float) -> Budget:

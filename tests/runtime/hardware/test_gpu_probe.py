@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kda_edge.errors import DeviceError, NoDevice, NoDriver, TooOld
-from kda_edge.runtime.hardware.gpu_probe import REFUSALS, Device, probe
+from kda_edge.runtime.hardware.gpu_probe import REFUSALS, Device, driver_release, probe
 
 
 class Driver:
@@ -166,3 +166,9 @@ def test_the_calls_fit_a_real_c_library_of_these_signatures(tmp_path: Path) -> N
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True, timeout=60)
     device = probe(load=lambda name: ctypes.CDLL(str(tmp_path / name)))
     assert device == Device(0, "GPU of a test", (5, 6), "12.6", 80 * 2**30)
+
+
+def test_the_release_of_the_driver_is_what_its_module_in_the_kernel_says_and_empty_without_one(tmp_path: Path) -> None:
+    (tmp_path / "version").write_text("580.65.06\n")
+    assert driver_release(tmp_path / "version") == "580.65.06"
+    assert driver_release(tmp_path / "nothing") == ""

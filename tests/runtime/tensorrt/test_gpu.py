@@ -65,7 +65,9 @@ def test_an_engine_answers_as_onnx_runtime_does_and_comes_from_the_cache_the_sec
     with open_tensorrt(artifact.path, artifact.manifest, artifact.graph_sha256, options=options, root=root) as engine:
         answers = [engine(tiles) for _ in range(3)]  # by layers, captured, replayed
         mapped = np.concatenate(list(engine.map(tiles[i : i + 1] for i in range(len(tiles)))))
-        build_s, ran = engine.build_s, engine.manifest
+        build_s, ran, parity = engine.build_s, engine.manifest, engine.parity
+    assert parity is not None
+    assert parity.against_it == ""
     # Where INT8 gave way, the fallback is what ran.
     path = artifact.path if ran == artifact.manifest else artifact.path.parent / artifact.manifest.fallback
     expected = open_onnxruntime(path, ran)(tiles)
@@ -89,7 +91,8 @@ def test_an_engine_answers_as_onnx_runtime_does_and_comes_from_the_cache_the_sec
         print(
             f"\n{device.name}, {ran.precision}, {ran.tile_px} px: built in {build_s:.1f} s, opened again in "
             f"{opened_s:.1f} s, one tile p50 {statistics.median(times_ms):.2f} ms, worst {max(times_ms):.2f} ms of "
-            f"{ROUNDS}, largest difference {np.abs(answers[0] - expected).max():.2g}"
+            f"{ROUNDS}, largest difference {np.abs(answers[0] - expected).max():.2g}, on the tiles that decide "
+            f"{max(tile.max_abs for tile in parity.tiles):.2g} of {parity.budget.max_abs:.2g} ({parity.sampling})"
         )
 
 

@@ -15,14 +15,16 @@ from fake_tensorrt_run import FakeLogger, FakeTensorrt, expected, plan_of
 
 from kda_edge.certificate import Calibration, Latency
 from kda_edge.errors import BuildRefused, MissingDependency, NoDriver, PrecisionLost
+from kda_edge.manifest import Manifest
 from kda_edge.runtime.engines.artifact import read_artifact
 from kda_edge.runtime.hardware.cuda import Cuda
 from kda_edge.runtime.hardware.cuda_bindings import CudaBindings
 from kda_edge.runtime.hardware.gpu_probe import Device
 from kda_edge.runtime.tensorrt.build import BuildOptions, Built
+from kda_edge.runtime.tensorrt.device_engines import Surroundings
 from kda_edge.runtime.tensorrt.library import Library
 from kda_edge.runtime.tensorrt.precision_proof import LayerCounts
-from kda_edge.runtime.tensorrt.tensorrt_engine import Surroundings, TensorRTEngine, open_tensorrt
+from kda_edge.runtime.tensorrt.tensorrt_engine import TensorRTEngine, open_tensorrt
 
 DEVICE = Device(0, "Orin", (8, 7), "12.6", 8 << 30)
 INT8: dict[str, Any] = {
@@ -35,7 +37,22 @@ LAYERS = {
     "fp16": LayerCounts(half=9),
     "int8": LayerCounts(int8=9, half=3, quantised=10),
 }
-SCALES = {"fp32": 1e-3, "fp16": 2e-3, "int8": 3e-3}  # so that an answer tells which engine gave it
+SCALES = {"fp32": 1e-4, "fp16": 2e-4, "int8": 3e-4}  # so that an answer tells which engine gave it
+
+
+class Cpu:
+    """ONNX Runtime of such a machine: it answers as the engine of that precision."""
+
+    max_batch = None
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.manifest = manifest
+
+    def __call__(self, tiles: np.ndarray) -> np.ndarray:
+        return expected(tiles, scale=SCALES[self.manifest.precision]).astype(np.float32)
+
+    def close(self) -> None:
+        pass
 
 
 class Machine:
@@ -73,6 +90,17 @@ class Machine:
         plan = plan_of(32, scale=SCALES[precision], batches=batches, cost_ms=self.cost_ms.get(precision, 1.0))
         return Built(plan, self.layers[precision], 61.0, library.version)
 
+    def around(self) -> Surroundings:
+        return Surroundings(
+            self.find_gpu,
+            self.open_library,
+            self.open_cuda,
+            self.build,
+            lambda: self.gpu.busy_ms / 1000,
+            open_cpu=Cpu,
+            driver_release=lambda: "",
+        )
+
     def open(self, model: Path, root: Path, **options: Any) -> TensorRTEngine:
         artifact = read_artifact(model, allow_unverified=True)
         return open_tensorrt(
@@ -81,9 +109,7 @@ class Machine:
             artifact.graph_sha256,
             options=BuildOptions(**options) if options else None,
             root=root,
-            surroundings=Surroundings(
-                self.find_gpu, self.open_library, self.open_cuda, self.build, lambda: self.gpu.busy_ms / 1000
-            ),
+            surroundings=self.around(),
         )
 
 
@@ -111,7 +137,7 @@ def test_a_model_is_built_once_and_comes_from_the_cache_the_next_time(
         assert answers_as(engine) == "fp32"
         assert (engine.max_batch, engine.from_cache, engine.build_s, engine.notes) == (4, False, 61.0, ())
         assert engine.manifest == read_artifact(model).manifest
-    assert machine.asked == ["driver", "library", "cuda", "build fp32", "cuda"]
+    assert machine.asked == ["driver", "library", "cuda", "build fp32", "cuda", "cuda"]  # to compare it, and to run it
     again = Machine(version)
     with again.open(model, tmp_path, opt_batch=2, max_batch=4) as engine:
         assert answers_as(engine) == "fp32"
@@ -140,7 +166,7 @@ def test_a_sequence_of_batches_goes_through_the_runner(make_model: Callable[...,
     batches = [np.full((n, 3, 32, 32), n, np.float32) for n in (1, 2, 2)]
     with Machine().open(make_model(), tmp_path, max_batch=2) as engine:
         for answer, tiles in zip(engine.map(batches), batches, strict=True):
-            np.testing.assert_allclose(answer, expected(tiles), rtol=1e-6)
+            np.testing.assert_allclose(answer, expected(tiles, scale=SCALES["fp32"]), rtol=1e-6)
 
 
 def test_without_a_driver_or_cuda_nothing_is_built(make_model: Callable[..., Path], tmp_path: Path) -> None:
@@ -235,7 +261,6 @@ def test_a_measured_model_is_not_measured_again(make_model: Callable[..., Path],
         ),
     )
     machine = Machine()
-    around = Surroundings(machine.find_gpu, machine.open_library, machine.open_cuda, machine.build)
-    with open_tensorrt(model, timed, artifact.graph_sha256, root=tmp_path, surroundings=around) as engine:
+    with open_tensorrt(model, timed, artifact.graph_sha256, root=tmp_path, surroundings=machine.around()) as engine:
         assert answers_as(engine) == "int8"
         assert engine.notes == ()

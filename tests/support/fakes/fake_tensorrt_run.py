@@ -1,16 +1,19 @@
 """The half of TensorRT that runs engines, on a simulated device, in the generations whose bindings were recorded.
 
-An engine of this fake answers with `offset + scale * (red + 2 green + 4 blue)` of each pixel. Its objects have the
+An engine of this fake answers with `offset + scale * (red + 2 green + 4 blue)` of each pixel, or, where its plan holds
+an ONNX graph, with what `FakeTensorrt.computes` makes of that. Its objects have the
 names that the recorded bindings of a version have and no others. A context that was given no shape, no address or no
 scratch memory does not run; it takes a capture only after a plain launch with its present shapes, as the guide asks.
 """
 
 from __future__ import annotations
 
+import base64
 import enum
 import json
 import weakref
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -44,7 +47,7 @@ def plan_of(tile_px: int = 8, **facts: Any) -> bytes:
     Args:
         tile_px: side of its tiles.
         facts: any of scale, offset, batches (of its profile), batch (a fixed one), scratch (bytes), names (of its
-            tensors), half (the tensor that is one), cost_ms (that the device is busy for).
+            tensors), half (the tensor that is one), cost_ms (that the device is busy for), graph (ONNX in base64).
     """
     return json.dumps({"tile_px": tile_px, **facts}).encode()
 
@@ -74,6 +77,7 @@ class FakeTensorrt:
     Attributes:
         recorded: names of each class that may be used.
         gives: methods that fail, by name: what they return instead.
+        computes: the answers (N, 1, T, T) of an ONNX graph to tiles (N, 3, T, T).
     """
 
     class DataType(enum.Enum):
@@ -91,6 +95,7 @@ class FakeTensorrt:
         self.recorded = recorded_names(version)
         self._gpu, self._streams = gpu, streams
         self.gives: dict[str, Any] = {}
+        self.computes: Callable[[bytes, np.ndarray], np.ndarray] | None = None
         self.Runtime = lambda logger: FakeTrtRuntime(self, logger)
 
 
@@ -209,12 +214,16 @@ class FakeContext(_Bound):
             if self._scratch[1] < size:
                 raise self._gpu.fault("the scratch memory is smaller than the engine needs")
             touches.append(Touch(self._scratch[0], self._scratch[1], True))
-        gpu, facts, batch = self._gpu, engine._facts, self._batch
+        gpu, facts, batch, computes = self._gpu, engine._facts, self._batch, self._trt.computes
         scale, offset = np.float32(facts.get("scale", 1e-3)), np.float32(facts.get("offset", 0.0))
 
         def run() -> None:
-            image = gpu.bytes_at(touches[0]).view(np.float32).reshape(batch, 3, -1)
-            answer = offset + scale * (image[:, 0] + 2 * image[:, 1] + 4 * image[:, 2])
+            image = gpu.bytes_at(touches[0]).view(np.float32).reshape(batch, 3, facts["tile_px"], facts["tile_px"])
+            if "graph" in facts:
+                assert computes is not None
+                answer = computes(base64.b64decode(facts["graph"]), image.copy())
+            else:
+                answer = offset + scale * (image[:, 0] + 2 * image[:, 1] + 4 * image[:, 2])
             gpu.bytes_at(touches[1]).view(np.float32)[:] = answer.ravel()
             gpu.kernels_run += 1
             gpu.busy_ms += facts.get("cost_ms", 0.0)
