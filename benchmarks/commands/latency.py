@@ -28,7 +28,7 @@ from ..measuring.stability import StabilityRule
 from ..measuring.timed_work import call_of, example_images
 from ..measuring.timing import Clock, TimingPlan, measured
 from ..reporting import plots
-from ..reporting.measured_on import model_facts
+from ..reporting.measured_on import engine_parity, model_facts
 from ..reporting.result import Result
 from ..reporting.text_tables import add_json_option, publish, require_json_path
 from ..sensors.conditions import conditions
@@ -138,7 +138,7 @@ def latency(config: LatencyConfig, *, open_model: Callable[..., OpenedEngine] = 
             settings=dataclasses.asdict(dataclasses.replace(config, model=None)) | {"engine_used": engine.name},
             figures=figures,
             models=[model_facts(artifact)],
-            conditions={"before": before, "after": conditions(engine.name)},
+            conditions={"before": before, "after": conditions(engine.name), **engine_parity(engine.facts)},
             series=series,
             notes=[*engine.notes, *split_notes(engine.facts.max_batch, config.batches), *notes],
             steady=all(batch.timing.is_steady for batch in measured_by_batch.values()),

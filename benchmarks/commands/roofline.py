@@ -30,7 +30,7 @@ from kda_edge.runtime.opened_engine import OpenedEngine, open_engine
 from ..measuring.percentiles import percentiles_of
 from ..measuring.timing import Timing, TimingPlan, measured
 from ..reporting import plots
-from ..reporting.measured_on import machine, model_facts
+from ..reporting.measured_on import engine_parity, machine, model_facts
 from ..reporting.result import Estimate, Figure, Result
 from ..reporting.text_tables import add_json_option, number_text, publish, require_json_path, table_of
 from ..sensors.conditions import conditions
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
             settings={"engine": options.engine, "engine_used": engine.name, "device": options.device, "batch": batch},
             figures=figures,
             models=[model_facts(artifact)],
-            conditions=conditions(engine.name),
+            conditions={**conditions(engine.name), **engine_parity(engine.facts)},
             estimates=estimates_of(work, engine.manifest.precision),
             notes=notes,
             steady=timing.is_steady,

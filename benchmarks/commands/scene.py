@@ -33,7 +33,7 @@ from ..measuring.measured_scenes import warm_up_scene
 from ..measuring.percentiles import percentiles_of
 from ..measuring.thread_phases import PHASES, WAIT, PhaseSampler
 from ..reporting import plots
-from ..reporting.measured_on import model_facts
+from ..reporting.measured_on import engine_parity, model_facts
 from ..reporting.result import Figure, Result
 from ..reporting.text_tables import add_json_option, number_text, publish, require_json_path, table_of
 from ..sensors.conditions import conditions
@@ -168,7 +168,7 @@ def measure_scene(options: argparse.Namespace) -> Result:
         },
         figures=figures,
         models=[model_facts(artifact)],
-        conditions={"before": before, "after": conditions(opened.name)},
+        conditions={"before": before, "after": conditions(opened.name), **engine_parity(opened.facts)},
         series={"wall_s": [repeat.wall_s for repeat in repeats], "busy_s": [repeat.busy_s for repeat in repeats]},
         notes=[*notes, *why_not, *spent.notes],
     )

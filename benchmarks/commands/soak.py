@@ -28,7 +28,7 @@ from ..measuring.percentiles import percentiles_of
 from ..measuring.timed_work import call_of, example_images
 from ..measuring.timing import Clock
 from ..reporting import plots
-from ..reporting.measured_on import model_facts
+from ..reporting.measured_on import engine_parity, model_facts
 from ..reporting.result import Figure, Result
 from ..reporting.text_tables import add_json_option, number_text, publish, require_json_path, table_of
 from ..sensors.conditions import conditions
@@ -121,7 +121,7 @@ def run(options: argparse.Namespace) -> int:
             },
             figures=figures,
             models=[model_facts(artifact)],
-            conditions={"before": before, "after": after},
+            conditions={"before": before, "after": after, **engine_parity(engine.facts)},
             series=series_of(windows),
             notes=notes,
             steady=not drift.is_throttled,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from importlib import metadata
 from typing import Any, Final
@@ -12,6 +13,7 @@ from kda_edge.errors import DeviceError
 from kda_edge.machine import machine_facts
 from kda_edge.runtime.engines.artifact import Artifact
 from kda_edge.runtime.hardware.gpu_probe import probe
+from kda_edge.tiling.tile_answers import EngineFacts
 
 # Whichever of these is installed can change a figure.
 PACKAGES: Final = (
@@ -37,6 +39,11 @@ def model_facts(artifact: Artifact) -> dict[str, Any]:
         "doubt": artifact.doubt,
         "certificate": None if certificate is None else dataclasses.asdict(certificate),
     }
+
+
+def engine_parity(facts: EngineFacts) -> dict[str, Any]:
+    """Return how far an engine's answers lie from a CPU's on this device, for a result's conditions; empty: unknown."""
+    return {"engine_parity": json.loads(facts.measured)} if facts.measured else {}
 
 
 def machine() -> dict[str, str]:

@@ -66,6 +66,7 @@ def assemble(
     min_area: float,
     digest: Callable[[], str],
     notes: tuple[str, ...] = (),
+    measured: Iterable[str] = (),
     check: Callable[[], None] = lambda: None,
 ) -> SceneResult:
     """Write map, polygons and picture of rows; map and polygons in a thread, while the next rows are made.
@@ -81,6 +82,7 @@ def assemble(
         min_area: smaller polygons are left out, m2.
         digest: of the scene, by which the map is known as its own; asked when the first rows are written.
         notes: about the model, for the result.
+        measured: how far the answers of each engine at work lay from a CPU's, as JSON; for the map's tags.
         check: called between the steps; what it raises ends them.
 
     Returns:
@@ -92,7 +94,7 @@ def assemble(
         OutputError: a file can't be written.
     """
     tally = Tally()
-    with closing(MapFiles(scene, map_tags(manifest), digest, hidden, min_area=min_area)) as files:
+    with closing(MapFiles(scene, map_tags(manifest, measured), digest, hidden, min_area=min_area)) as files:
         for part in rows:
             tally.add(part)
             files.write(part.layers)
@@ -157,9 +159,16 @@ def _older_notes(final: OutputPaths) -> Iterator[str]:
             yield f"{older.name} is of an earlier map; remove it"
 
 
-def map_tags(manifest: Manifest) -> dict[str, str]:
-    """Return what the map says of its making; equal runs give equal files, so no date."""
-    return {
+def map_tags(manifest: Manifest, measured: Iterable[str] = ()) -> dict[str, str]:
+    """Return what the map says of its making; equal runs give equal files, so no date.
+
+    Args:
+        manifest: of the model.
+        measured: JSON of how far each engine at work lies from a CPU; nothing, or empty, where none was compared.
+    """
+    compared = [text for text in dict.fromkeys(measured) if text]
+    parity = {"engine_parity": f"[{', '.join(compared)}]"} if compared else {}
+    return parity | {
         "TIFFTAG_SOFTWARE": f"kda-edge {__version__}",
         "model": f"{manifest.variant} {manifest.checkpoint_sha256[:12]}",
         "checkpoint_sha256": manifest.checkpoint_sha256,

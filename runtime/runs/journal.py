@@ -42,6 +42,7 @@ class Header:
         value_range: that the scene can hold, as it was declared; None: the model's own.
         manifest: of the model, as JSON.
         notes: what a person should know of the model on its engine, a sentence each.
+        measured: JSON of how far the engine's answers lie from a CPU's; empty: nobody compared.
     """
 
     key: dict[str, Any]
@@ -54,6 +55,7 @@ class Header:
     value_range: tuple[float, float] | None
     manifest: str
     notes: tuple[str, ...] = ()
+    measured: str = ""
 
     def differs_from(self, other: Header) -> str:
         """Say in words on what these rows depend and the other's do not; empty: all is the same."""

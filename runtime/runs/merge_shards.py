@@ -95,6 +95,7 @@ def merge_shards(
                 min_area=min_area,
                 digest=lambda: content.identity,
                 notes=tuple(dict.fromkeys(note for journal in journals for note in _header(journal).notes)),
+                measured=[_header(journal).measured for journal in journals],
                 check=request.check,
             )
             content.require_unchanged()

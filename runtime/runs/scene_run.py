@@ -84,7 +84,13 @@ class _SceneRun:
             value_range=options.value_range,
             manifest=plain,
             notes=self.model.notes,
+            measured=self.model.facts.measured,
         )
+
+    def measured(self, journal: Journal) -> tuple[str, ...]:
+        """Return how far the engines at work lie from a CPU: that of rows that are there already, and this one."""
+        earlier = journal.header.measured if journal.header is not None else ""
+        return (earlier, self.model.facts.measured)
 
     def all_rows(self, journal: Journal) -> Generator[MappedRows, None, None]:
         """Yield the wanted rows; first come those that an earlier run has finished."""
@@ -183,6 +189,7 @@ def map_scene(request: SceneRequest, model: Model) -> SceneResult:
                     min_area=options.min_area,
                     digest=run.digest,
                     notes=model.notes,
+                    measured=run.measured(journal),
                     check=request.check,
                 )
             journal.discard()

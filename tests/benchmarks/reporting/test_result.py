@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from places import ROOT
 
 from kda_edge.benchmarks.measuring.percentiles import Interval
-from kda_edge.benchmarks.reporting.measured_on import machine, model_facts, versions
+from kda_edge.benchmarks.reporting.measured_on import engine_parity, machine, model_facts, versions
 from kda_edge.benchmarks.reporting.result import (
     Estimate,
     Figure,
@@ -28,6 +28,7 @@ from kda_edge.benchmarks.reporting.result import (
 from kda_edge.benchmarks.reporting.text_tables import interval_text, number_text, require_json_path, table_of
 from kda_edge.errors import OutputError, UsageError
 from kda_edge.runtime.engines.artifact import read_artifact
+from kda_edge.tiling.tile_answers import EngineFacts
 
 COMMITTED = [  # those that are no study's own form
     path
@@ -95,6 +96,13 @@ def test_a_models_file_is_a_name_and_no_path_of_this_machine() -> None:
     assert facts["verified"] is True
     assert facts["certificate"]["graph_sha256"] == facts["graph_sha256"]
     assert complaints(example(models=[facts | {"file": "a/b.onnx"}]).to_json())
+
+
+def test_conditions_have_what_was_measured_of_a_gpus_answers_and_nothing_where_nobody_did() -> None:
+    measured = {"engine": "tensorrt", "tiles": [{"max_abs": 0.01}]}
+    assert engine_parity(EngineFacts("tensorrt", measured=json.dumps(measured))) == {"engine_parity": measured}
+    assert engine_parity(EngineFacts("cpu")) == {}
+    assert not complaints(example(conditions={"engine_parity": measured}).to_json())
 
 
 def test_facts_name_the_packages_at_work_and_nothing_of_the_machine_itself() -> None:
