@@ -1,7 +1,7 @@
 """Prove and measure everything on a GPU, in parts, within minutes; each part in a process and a file of its own.
 
-    python -m kda_edge.benchmarks.gpu.gpu_report --out DIR --prepare             anywhere, before the visit: no GPU needed
-    python -m kda_edge.benchmarks.gpu.gpu_report --out DIR --minutes 8           on the card
+    python -m kda_edge.benchmarks.gpu.gpu_report --out DIR --prepare          anywhere, before the visit: no GPU
+    python -m kda_edge.benchmarks.gpu.gpu_report --out DIR --minutes 8        on the card
     python -m kda_edge.benchmarks.gpu.gpu_report --out DIR --device cpu --rehearsal
 
 DIR/<part>.json holds what a part found. The same command started again goes on: a part that ran whole on this card,
