@@ -35,7 +35,7 @@ RESIZE_COORDINATES: Final = {b"linear": (b"half_pixel", b"pytorch_half_pixel"), 
 # 8.5 and for 10.15, LayerNormalization since 8.6, and so in 10.3 between them, whose own table was not at hand.
 # fmt: off
 OPERATORS: Final = frozenset((  # a line for each would say no more
-    "Add", "BatchNormalization", "Cast", "Concat", "Constant", "Conv", "ConvTranspose",
+    "Add", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "Conv", "ConvTranspose",
     "DepthToSpace", "DequantizeLinear", "Div", "Erf", "Expand", "Floor", "Gather", "GatherElements", "Gemm",
     "GridSample", "LayerNormalization", "MatMul", "Max", "MaxPool", "Min", "Mul",
     "QuantizeLinear", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Sigmoid", "Slice",

@@ -1,4 +1,4 @@
-"""Networks by name, all through one function: the students, those with other heads, and the peers of Table II."""
+"""Networks by name, all through one function: students, those with other heads or backbones, and Table II's peers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from kda_edge.errors import UsageError
 from kda_edge.networks.network import Network
 from kda_edge.networks.peers import PEERS, peer_from_name
 from kda_edge.networks.student import VARIANTS, Student
+from kda_edge.networks.timm_student import TimmStudent, is_timm_backbone
 
 
 def network_from_name(name: str) -> Network:
     """Return a network with fresh weights.
 
     Args:
-        name: `base` (a size of the student), `base+unet` (another head on its encoder) or `deeplabv3plus` (a peer).
+        name: `base` (a size of the student), `base+unet` (another head on its encoder), `tf_efficientnet_lite0+dcf`
+            (a backbone of timm under a head) or `deeplabv3plus` (a peer).
 
     Raises:
         UsageError: no such network.
@@ -23,7 +25,10 @@ def network_from_name(name: str) -> Network:
         return peer_from_name(name)
     if name.partition("+")[0] in VARIANTS:
         return Student(name)
+    if is_timm_backbone(name.partition("+")[0]):
+        return TimmStudent(name)
     raise UsageError(
         f"there is no network {name!r}; choose a student ({', '.join(VARIANTS)}), a student with another head, "
-        f"such as base+{next(iter(HEADS))}, or a peer ({', '.join(PEERS)})"
+        f"such as base+{next(iter(HEADS))}, a backbone of timm with a head, such as tf_efficientnet_lite0+dcf, "
+        f"or a peer ({', '.join(PEERS)})"
     )

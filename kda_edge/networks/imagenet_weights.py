@@ -1,9 +1,10 @@
-"""ImageNet weights for the encoders of peers: fetched by name, or from a file."""
+"""ImageNet weights for the encoders of peers and of students on timm's backbones: fetched by name, or from a file."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from kda_edge.errors import MissingDependency, TrainingError, UsageError, one_line
 from kda_edge.networks.network import Network
+from kda_edge.networks.timm_student import TimmStudent, keys_in_encoder
 from kda_edge.networks.weights_file import HUB, read_weights
 from kda_edge.quiet_logger import quiet
 
@@ -29,18 +31,20 @@ class ImageNetWeights:
         fetch: has the encoder's library fetch them, and returns them.
         file: says which file it fetches.
         beside: key prefixes of what they hold and the encoder does not: a classifier, or stages that are not used.
+        renamed: keys that the encoder calls otherwise.
     """
 
     fetch: Callable[[], Mapping[str, Tensor]]
     file: Callable[[], str]
     beside: tuple[str, ...]
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 def load_encoder_weights(peer: Network, source: str | Path, *, imagenet: ImageNetWeights | None = None) -> None:
-    """Put weights into the encoder of a peer; either all of them fit, or the peer stays as it was.
+    """Put weights into the encoder of a network; either all of them fit, or it stays as it was.
 
     Args:
-        peer: of `kda_edge.networks.peers`; its decoder is left alone.
+        peer: of `kda_edge.networks.peers`, or a student on a backbone of timm; its decoder is left alone.
         source: `imagenet`, which needs the internet, or a state dict (`.safetensors`, `.pt`, `.pth`) of the encoder,
             with or without a classifier, bare or as the `encoder` or `backbone` of a whole network.
         imagenet: where the weights of that name come from; None: from where the peer's library has them.
@@ -50,16 +54,18 @@ def load_encoder_weights(peer: Network, source: str | Path, *, imagenet: ImageNe
         MissingDependency: the encoder's library is not installed.
         TrainingError: the weights can't be fetched or read, or are another encoder's.
     """
-    known = imagenet or IMAGENET_WEIGHTS.get(peer.variant)
+    known = imagenet or IMAGENET_WEIGHTS.get(peer.variant) or _of_student(peer)
     if known is None:
         raise UsageError(
-            f"{peer.variant} is no peer and takes no encoder weights; choose {', '.join(IMAGENET_WEIGHTS)}"
+            f"{peer.variant} takes no encoder weights; choose {', '.join(IMAGENET_WEIGHTS)}, or a backbone of timm "
+            "with a head, such as tf_efficientnet_lite0+dcf"
         )
     if str(source) == IMAGENET:
         state, name = _fetched(peer, known), "the ImageNet file"
     else:
         state, name = _encoder_part(read_weights(Path(source))), Path(source).name
-    state = {key: value for key, value in state.items() if not key.startswith(known.beside)}
+    kept = {key: value for key, value in state.items() if not key.startswith(known.beside)}
+    state = {known.renamed.get(key, key): value for key, value in kept.items()}
     _load(peer, state, name)
 
 
@@ -156,6 +162,13 @@ def _of_timm(name: str, beside: tuple[str, ...]) -> ImageNetWeights:
         return state
 
     return ImageNetWeights(fetch, lambda: f"model.safetensors of https://huggingface.co/timm/{name}", beside)
+
+
+def _of_student(network: Network) -> ImageNetWeights | None:
+    if not isinstance(network, TimmStudent):
+        return None
+    renamed, beside = keys_in_encoder(network.backbone, network.encoder)
+    return dataclasses.replace(_of_timm(network.backbone, beside), renamed=renamed)
 
 
 def _fetched_mscan() -> Mapping[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The student with another head leaves PyTorch as the student does: a clean graph with the same answer."""
+"""Students with other heads and backbones leave PyTorch as the student does: a clean graph with the same answer."""
 
 from __future__ import annotations
 
@@ -14,23 +14,27 @@ from kda_edge.export.graphs.to_onnx import onnx_from_student
 from kda_edge.export.lint import rules as lint
 from kda_edge.export.verifying.compared_engines import engine_from_graph, engine_from_student
 from kda_edge.manifest import InputContract
-from kda_edge.networks.student import Student
+from kda_edge.networks.by_name import network_from_name
 
 TILE_PX = 64
 
 
-@pytest.mark.parametrize("head", HEADS)
-def test_the_graph_of_a_head_is_clean_and_answers_as_pytorch_does(
-    head: str, contract: InputContract, random_tiles: Callable[..., NDArray[np.float32]]
+VARIANTS = [*(f"nano+{head}" for head in HEADS), *(f"tf_efficientnet_lite0+{head}" for head in ("dcf", "fpn"))]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_graph_is_clean_and_answers_as_pytorch_does(
+    variant: str, contract: InputContract, random_tiles: Callable[..., NDArray[np.float32]]
 ) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        student = Student(f"nano+{head}").train()
+        student = network_from_name(variant).train()
         mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (contract.mean, contract.std))
         with torch.no_grad():
             student((torch.from_numpy(random_tiles(4, seed=9)) - mean) / std)  # the norms see such tiles once
     graph = onnx_from_student(student.eval(), contract, TILE_PX)
     assert lint.findings(graph.model) == []
+    assert not [node.name for node in graph.model.graph.node if node.op_type == "BatchNormalization"], "not folded"
     engine, reference = engine_from_graph(graph.model), engine_from_student(student, contract)
     for count in (1, 3):
         tiles = random_tiles(count, seed=count)

@@ -25,11 +25,12 @@ def add_commands(commands: Any) -> None:
     add(
         "--variant",
         help="nano, tiny, base (the paper's), large, xlarge or huge; base+unet: another head; deeplabv3plus: a peer; "
+        "tf_efficientnet_lite0+dcf: a backbone of timm; "
         "default: that of --backbone or --init, else base",
     )
     add("--backbone", default="", metavar="FILE", help="distilled.pt of kda-train distill, for the encoder")
     add("--init", default="", metavar="CKPT", help="start from this checkpoint instead of fresh weights")
-    add("--encoder-weights", default="", metavar="FILE", help="of a peer's encoder: a state dict, or imagenet")
+    add("--encoder-weights", default="", metavar="FILE", help="of a peer's or timm's encoder: imagenet, or a file")
     add("--epochs", type=int, default=200)
     add("--batch", type=int, default=16)
     add("--crop-px", type=int, default=512, help="side of the training crops, a multiple of 32")

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kda_edge.errors import UsageError
-from kda_edge.networks.pvt import STRIDES_PX, PyramidVisionTransformer
+from kda_edge.networks.pvt import STRIDES_PX
 
 
 class AlignedStudent(nn.Module):
@@ -20,7 +20,7 @@ class AlignedStudent(nn.Module):
     bilinearly, smoothed first where it shrinks.
 
     Args:
-        encoder: of the student.
+        encoder: of the student: image -> maps of strides 4 to 32.
         channels: of its four stages.
         shapes: (C, h, w) of the teacher's maps, shallowest first.
         stages: for each of them the student's stage, 0..3.
@@ -28,7 +28,7 @@ class AlignedStudent(nn.Module):
 
     def __init__(
         self,
-        encoder: PyramidVisionTransformer,
+        encoder: nn.Module,
         channels: Sequence[int],
         shapes: Sequence[tuple[int, int, int]],
         stages: Sequence[int],

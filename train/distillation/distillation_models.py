@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import nn
 
 from kda_edge.errors import UsageError
 from kda_edge.networks.student import VARIANTS, Student
+from kda_edge.networks.timm_student import TimmStudent, is_timm_backbone
 
 from .alignment import AlignedStudent, matched_stages
 from .config import DistillConfig
@@ -69,18 +71,27 @@ def open_models(config: DistillConfig, device: torch.device) -> DistillationMode
         input_px=config.teacher_px,
     ).to(device)
     shapes = teacher.shapes(config.crop_px)
-    if config.variant not in VARIANTS:
-        raise UsageError(f"there is no student {config.variant!r}; choose one of {', '.join(VARIANTS)}")
     torch.manual_seed(config.seed)
-    student = AlignedStudent(
-        Student(config.variant).encoder,
-        VARIANTS[config.variant].dims,
-        shapes,
-        matched_stages(shapes, config.crop_px),
-    ).to(device)
-    student.encoder.recompute = config.recompute
+    encoder, channels = _encoder(config)
+    student = AlignedStudent(encoder, channels, shapes, matched_stages(shapes, config.crop_px)).to(device)
     discriminator = _discriminator(config, shapes[-1][0], device) if config.method == "kda" else None
     return DistillationModels(teacher, student.train(), discriminator, shapes)
+
+
+def _encoder(config: DistillConfig) -> tuple[nn.Module, Sequence[int]]:
+    if config.variant in VARIANTS:
+        encoder = Student(config.variant).encoder
+        encoder.recompute = config.recompute
+        return encoder, VARIANTS[config.variant].dims
+    if not is_timm_backbone(config.variant.partition("+")[0]):
+        raise UsageError(
+            f"there is no student {config.variant!r}; choose one of {', '.join(VARIANTS)}, or a backbone of timm with "
+            "the head that phase 2 will train, such as tf_efficientnet_lite0+dcf"
+        )
+    if config.recompute:
+        raise UsageError(f"{config.variant} has no PVT encoder; leave --recompute out")
+    network = TimmStudent(config.variant)
+    return network.encoder, network.channels
 
 
 def _discriminator(config: DistillConfig, channels: int, device: torch.device) -> Discriminator:

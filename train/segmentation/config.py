@@ -17,7 +17,7 @@ class SegmentConfig(RunSettings):
     Attributes:
         init: checkpoint to start from; empty: fresh weights.
         backbone: distilled backbone for the encoder; empty: that of `init`, or fresh.
-        encoder_weights: of a peer's encoder: `imagenet`, or a state dict; empty: fresh.
+        encoder_weights: of a peer's or timm's encoder: `imagenet`, or a state dict; empty: fresh.
         finish_px: side of the crops in the last `finish_epochs` epochs, and of the tiles that the student is for.
         finish_epochs: 0: `crop_px` throughout.
         backbone_rate: first and last learning rate of the encoder.

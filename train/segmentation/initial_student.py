@@ -11,6 +11,7 @@ from kda_edge.networks.by_name import network_from_name
 from kda_edge.networks.checkpoint import read_checkpoint
 from kda_edge.networks.network import Network
 from kda_edge.networks.pvt import PyramidVisionTransformer
+from kda_edge.networks.timm_student import TimmStudent
 
 from ..loops.backbone_files import load_backbone, read_backbone
 from .config import SegmentConfig
@@ -35,7 +36,7 @@ def initial_student(config: SegmentConfig) -> tuple[Network, str]:
     encoder = student.encoder
     if isinstance(encoder, PyramidVisionTransformer):
         encoder.recompute = config.recompute
-    elif config.recompute or config.backbone:
+    elif config.recompute or (config.backbone and not isinstance(student, TimmStudent)):
         raise UsageError(f"{config.variant} has no PVT encoder; leave --backbone and --recompute out")
     if not config.backbone:
         return student, read_checkpoint(config.init).training.teacher if config.init else ""
