@@ -15,18 +15,17 @@ from typing import Final
 
 from torch import nn
 
-from kda_edge.decoders.fpn_head import FpnHead
+from kda_edge.decoders.fpn_heads import FpnHead, UperNetHead
 from kda_edge.decoders.segformer_head import SegFormerHead
 from kda_edge.decoders.segnext_head import SegNeXtHead
 from kda_edge.decoders.unet_head import UNetHead
-from kda_edge.decoders.upernet_head import UperNetHead
 
 HEADS: Final[MappingProxyType[str, Callable[[Sequence[int]], nn.Module]]] = MappingProxyType(
     {
         "unet": UNetHead,
-        "fpn": FpnHead,
         "segformer": SegFormerHead,
         "segnext": SegNeXtHead,
         "upernet": UperNetHead,
+        "fpn": FpnHead,
     }
 )

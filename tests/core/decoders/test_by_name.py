@@ -112,7 +112,7 @@ def test_a_student_takes_a_head_by_name_and_sees_the_image_through_it(name: str)
 
 
 def test_an_unknown_head_is_named() -> None:
-    with pytest.raises(UsageError, match="no head 'fcn'; choose one of unet, segformer, segnext, upernet"):
+    with pytest.raises(UsageError, match="no head 'fcn'; choose one of unet, segformer, segnext, upernet, fpn"):
         Student("nano+fcn")
 
 
