@@ -96,6 +96,7 @@ def test_the_bytes_do_not_depend_on_how_the_rows_are_cut(
 
 def test_neither_the_strips_within_nor_the_batches_change_what_comes_out() -> None:
     layers = layers_of(blobs((60, 47), seed=5, share=0.6))
+    layers[0, 20:42] = 0  # whole strips without landslide, which are skipped
 
     def found(strip_px: int, most_corners: int) -> list[tuple[Any, ...]]:
         stream = ComponentStream(47, strip_px=strip_px)

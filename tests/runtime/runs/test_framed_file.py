@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from forks import idle_fork, in_a_fork
@@ -204,6 +205,30 @@ def test_a_file_that_its_owner_removes_while_another_waits_to_open_it_is_not_sha
             assert os.fstat(second.fileno()).st_ino != os.fstat(first.fileno()).st_ino
             with pytest.raises(OutputError, match="another run"):
                 locked(path).__enter__()
+
+
+def test_a_file_that_is_gone_when_its_lock_is_had_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner removed it between our opening and our lock, and nobody has made it since."""
+    path, tries = tmp_path / "f", []
+
+    def locked_too_late(place: Path, file: BinaryIO) -> None:
+        tries.append(place)
+        if len(tries) == 1:
+            place.unlink()
+
+    monkeypatch.setattr("kda_edge.runtime.runs.framed_file._lock", locked_too_late)
+    with locked(path) as file:
+        assert os.fstat(file.fileno()).st_ino == path.stat().st_ino
+    assert len(tries) == 2
+
+
+def test_a_frame_of_nothing_ends_what_is_believed(tmp_path: Path) -> None:
+    frames, file = framed(tmp_path / "f")
+    with file:
+        for payload in (b"header", b"", b"more"):
+            frames.append(payload)
+    with (tmp_path / "f").open("rb", buffering=0) as again:
+        assert list(FramedFile(tmp_path / "f", again).frames()) == [b"header"]
 
 
 def test_a_place_that_can_not_be_opened_is_named(tmp_path: Path) -> None:

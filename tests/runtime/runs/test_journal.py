@@ -74,6 +74,7 @@ def test_rows_come_back_as_they_were_up_to_where_a_power_cut_tore_the_file(
         found = list(journal.replay())
         assert all(same(a, b) for a, b in zip(found, bands, strict=False))
         assert journal.rows_px == sum(rows.layers.shape[1] for rows in found)
+        assert journal.answered_tiles == sum(rows.counts.answered_tiles for rows in found)
         assert cut < 1 or len(found) == len(bands)
         if not found:
             journal.begin(HEADER)
@@ -89,6 +90,7 @@ def test_a_finished_record_has_its_final_name_and_says_that_it_is_whole(tmp_path
         assert (journal.finished, journal.header) == (False, HEADER)
     with opened_journal(path) as journal:
         journal.finish(final)
+        assert journal.finished
     assert [file.name for file in tmp_path.iterdir()] == ["j.kda"]
     with read_journal(final) as journal:
         assert journal.finished

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from resumable_runs import sloped
 
-from kda_edge.errors import Cancelled, JournalError, KdaEdgeError, OutputError
+from kda_edge.errors import Cancelled, JournalError, KdaEdgeError, OutputError, SceneError
 from kda_edge.manifest import Manifest
-from kda_edge.runtime import Segmenter
+from kda_edge.runtime import SceneOptions, Segmenter
 from kda_edge.runtime.cli.infer import main
 from kda_edge.runtime.results import SceneResult, ShardResult
+from kda_edge.runtime.runs.framed_file import alone
 from kda_edge.runtime.runs.merge_shards import merge_shards
 from kda_edge.runtime.runs.shards import Shard
 
@@ -158,6 +159,50 @@ def test_a_run_that_was_cut_off_in_the_same_folder_is_left_alone_by_a_merge(
     merged = merge_shards(scene_path, [shard.rows_path for shard in two], tmp_path)
     assert contents(merged) == contents(whole)
     assert journal.read_bytes() == b"rows of some run"
+
+
+def test_a_merge_waits_for_no_run_that_is_at_work_on_the_same_map(
+    scene_path: Path, two: list[ShardResult], tmp_path: Path
+) -> None:
+    with alone(tmp_path / ".s_landslide.journal"), pytest.raises(OutputError, match="another run is at work"):
+        merge_shards(scene_path, [shard.rows_path for shard in two], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_map_of_another_scene_is_kept_unless_it_may_be_replaced(
+    segmenter: Segmenter,
+    scene_path: Path,
+    scene_at: Callable[..., Any],
+    two: list[ShardResult],
+    whole: SceneResult,
+    tmp_path: Path,
+) -> None:
+    other = scene_at(tmp_path / "s.tif", np.full((40, 50, 3), 9, np.uint8)).path
+    kept = segmenter.predict_scene(other, tmp_path / "out")
+    before = contents(kept)
+    shards = [shard.rows_path for shard in two]
+    with pytest.raises(OutputError, match="--overwrite"):
+        merge_shards(scene_path, shards, tmp_path / "out")
+    assert contents(kept) == before
+    merged = merge_shards(scene_path, shards, tmp_path / "out", overwrite=True)
+    assert contents(merged) == contents(whole)
+    assert contents(merge_shards(scene_path, shards, tmp_path / "out")) == contents(whole), "it is the scene's own now"
+
+
+def test_shards_of_a_scene_beyond_the_model_s_ground_sampling_distance_are_merged_as_they_were_made(
+    make_manifest: Callable[..., Manifest], scene_at: Callable[..., Any], tmp_path: Path
+) -> None:
+    path = scene_at(tmp_path / "s.tif", np.full((40, 50, 3), 9, np.uint8)).path
+    far = Segmenter(sloped, make_manifest(gsd_m=(500.0, 900.0)))
+    with pytest.raises(SceneError, match="--any-gsd"):
+        far.predict_shard(path, Shard(1, 1), tmp_path)
+    far.predict_shard(path, Shard(1, 1), tmp_path, SceneOptions(any_gsd=True))
+    assert merge_shards(path, [tmp_path], tmp_path / "out").valid_px == 40 * 50
+
+
+def test_no_shards_are_said_to_be_none(scene_path: Path, tmp_path: Path) -> None:
+    assert "in nothing; make the shards" in refused(scene_path, [], tmp_path / "out")
+    assert f"in {tmp_path} and {tmp_path}; make" in refused(scene_path, [tmp_path, tmp_path], tmp_path / "out")
 
 
 def test_the_command_line_makes_and_merges_shards_without_the_model(
