@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from kda_edge.certificate import Budget, TileParity
 from kda_edge.errors import ArtifactError, MissingDependency
+from kda_edge.runtime.engines.tile_comparison import beyond
 
 from ..commands.device_profiles import DeviceProfile, profile_of_card
 from ..commands.operation_counts import Work, work_of
 from ..measuring.percentiles import percentiles_of
-from ..measuring.tile_parity import complaint
 from ..measuring.timing import TimingPlan, measured
 from ..reporting.result import Figure
 from ..sensors.energy import SHORTEST_S, gpu_meter, metering
@@ -185,7 +185,7 @@ def judge(
     """
     of = case.of
     changes = 1.0 - sum(row.agreement for row in rows) / len(rows)
-    said = complaint(rows, budget)
+    said = beyond(rows, budget)
     findings.figures += [
         Figure("parity.max_abs", max(row.max_abs for row in rows), "", "lower", of),
         Figure("parity.class_changes", changes, "", "lower", of),

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +22,7 @@ from kda_edge.runtime.engines.in_turns import example_tiles
 from kda_edge.runtime.engines.onnxruntime_engine import (
     CPU,
     CUDA,
+    CUDA_OPTIONS,
     load_cuda,
     open_onnxruntime,
     session_options,
@@ -37,8 +37,6 @@ from .ladder import Case, climb, judge, work_of_artifact
 from .models import PRECISIONS, Student, artifact_of, students
 from .parts import Findings, Task
 
-# Float32 in float32: by itself the provider takes TF32 on Ampere and later, which keeps no more than float16 does.
-CUDA_OPTIONS: Final = MappingProxyType({"use_tf32": "0"})
 REFUSE_CPU: Final = "session.disable_cpu_ep_fallback"
 REHEARSAL_TILES: Final = 3
 PROCESSORS_ANSWERS: Final = "ONNX Runtime on the CPU"

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from kda_edge.certificate import Budget, Certificate, TileParity
 from kda_edge.errors import EngineError
 from kda_edge.manifest import Manifest
-from kda_edge.runtime.engines.cpu_choice import Comparison
 from kda_edge.runtime.engines.tile_comparison import compared_on
 from kda_edge.tiling.certificate_tiles import Tile
 from kda_edge.tiling.tile_answers import Engine
@@ -76,11 +75,6 @@ def parities(
         among = "" if batch == 1 else f", among {batch}"
         found += [dataclasses.replace(row, tile=f"{row.tile}{among}") for row in rows]
     return tuple(found)
-
-
-def complaint(rows: Sequence[TileParity], budget: Budget) -> str:
-    """Return in a clause how the worst tile leaves a budget, by the runtime's own rule; empty: all keep to it."""
-    return Comparison(tuple(rows), cpu_ms=0.0, other_ms=0.0).beyond(budget)  # no times are compared here
 
 
 class _Remembered:

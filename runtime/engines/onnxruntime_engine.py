@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -32,6 +33,8 @@ CUDA: Final = "CUDAExecutionProvider"
 TENSORRT: Final = "TensorrtExecutionProvider"
 # In order of preference: what one provider leaves, the next one takes.
 PROVIDERS: Final = {"cpu": (CPU,), "cuda": (CUDA, CPU), "tensorrt": (TENSORRT, CUDA, CPU)}
+# Float32 in float32: by itself the provider takes TF32, which keeps no more of a number than float16 does.
+CUDA_OPTIONS: Final = MappingProxyType({"use_tf32": "0"})
 LIBRARIES: Final = {"cuda": "CUDA and cuDNN", "tensorrt": "TensorRT, CUDA and cuDNN"}
 _ERRORS_ONLY_RAISED: Final = 4  # ONNX Runtime's log level "fatal": errors reach us as exceptions, not on stderr
 
@@ -175,12 +178,9 @@ def _require_offered(provider: str, ort: Any) -> None:
 
 
 def _provider_options(name: str, manifest: Manifest) -> dict[str, str]:
-    """Return a provider's settings; TensorRT may use the precisions that are in the graph, and keeps its engines.
-
-    CUDA's TF32, on unless told otherwise, keeps no more of a number than float16 does, and a graph in float32 means it.
-    """
+    """Return a provider's settings; TensorRT may use the precisions that are in the graph, and keeps its engines."""
     if name != TENSORRT:
-        return {"use_tf32": "0"} if name == CUDA else {}
+        return dict(CUDA_OPTIONS) if name == CUDA else {}
     options = {
         "trt_fp16_enable": str(manifest.precision in ("fp16", "int8")),
         "trt_int8_enable": str(manifest.precision == "int8"),

@@ -12,7 +12,6 @@ import pytest
 from gpu_reports import PROCESSOR, findings, task_in, values
 
 from kda_edge.benchmarks.gpu.onnxruntime_bound import (
-    CUDA_OPTIONS,
     REFUSE_CPU,
     BoundSession,
     Surroundings,
@@ -22,7 +21,7 @@ from kda_edge.benchmarks.gpu.onnxruntime_bound import (
 from kda_edge.errors import EngineError, NoDriver, ProviderFellBack
 from kda_edge.runtime.engines.artifact import read_artifact
 from kda_edge.runtime.engines.in_turns import example_tiles
-from kda_edge.runtime.engines.onnxruntime_engine import CPU, CUDA, open_onnxruntime
+from kda_edge.runtime.engines.onnxruntime_engine import CPU, CUDA, CUDA_OPTIONS, open_onnxruntime
 from kda_edge.runtime.hardware.gpu_probe import Device
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kda_edge.benchmarks.measuring.tile_parity import BUDGETS, budget_of, complaint, parities, require_digests
+from kda_edge.benchmarks.measuring.tile_parity import BUDGETS, budget_of, parities, require_digests
 from kda_edge.errors import EngineError
 from kda_edge.export.config import IOU_POINTS, MAX_ABS
 from kda_edge.manifest import Manifest
 from kda_edge.runtime.engines.artifact import read_artifact
-from kda_edge.runtime.engines.tile_comparison import trial_tiles
+from kda_edge.runtime.engines.tile_comparison import beyond, trial_tiles
 from kda_edge.tiling.certificate_tiles import Tile
 
 TILES = [Tile(name, np.full((3, 2, 2), value, np.float32)) for name, value in (("a", 0), ("b", 1), ("c", 2))]
@@ -66,8 +66,8 @@ def test_each_tile_is_tried_alone_and_among_others_and_the_reference_asked_once(
         *(("a", 0.0), ("b", 0.0), ("c", 0.0)),
         *(("a, among 4", 0.5), ("b, among 4", 0.5), ("c, among 4", 0.5)),
     ]
-    assert complaint(rows[:3], BUDGETS["fp32"]) == ""
-    assert "on the tile 'a, among 4'" in complaint(rows, BUDGETS["fp32"])
+    assert beyond(rows[:3], BUDGETS["fp32"]) == ""
+    assert "on the tile 'a, among 4'" in beyond(rows, BUDGETS["fp32"])
 
 
 def test_a_complaint_tells_what_is_allowed_and_the_worst_tile(manifest: Manifest) -> None:
@@ -77,7 +77,7 @@ def test_a_complaint_tells_what_is_allowed_and_the_worst_tile(manifest: Manifest
         return answer
 
     rows = parities(TILES, constant(0.1), mixed, manifest, batches=(1,))
-    by_class, by_value = complaint(rows, BUDGETS["fp16"]), complaint(rows, BUDGETS["fp32"])
+    by_class, by_value = beyond(rows, BUDGETS["fp16"]), beyond(rows, BUDGETS["fp32"])
     assert by_class == "on the tile 'b' 100.00% of the pixels change class, 0.1% are allowed"
     assert by_value == "on the tile 'b' the probability differs by 0.8, 0.0001 is allowed"
 
