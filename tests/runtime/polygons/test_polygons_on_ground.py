@@ -86,6 +86,23 @@ def test_areas_of_polygons_add_up_to_the_geodesic_areas_of_their_pixels(
     assert sum(f["properties"]["area_m2"] for f in collection["features"]) == pytest.approx(of_pixels, rel=1e-6)
 
 
+@pytest.mark.parametrize("rows", [slice(5, 25), slice(5, 6)], ids=["broad", "one pixel high"])
+def test_an_edge_that_is_bent_on_the_ground_passes_all_corners_of_its_pixels(tmp_path: Path, rows: slice) -> None:
+    """Pixels of 50 km between Greenland and Norway, where a corner too many or too few along an edge shows."""
+    classes, transform, crs = np.zeros((30, 40), "uint8"), Affine(50e3, 0, 0.4e6, 0, -50e3, -0.5e6), "EPSG:3413"
+    classes[rows, 4:36] = 1
+    summary, _ = written(tmp_path, classes, crs=crs, transform=transform)
+    ((lon, lat),) = lonlat_ring([(20, 15)], transform, crs)  # the middle of the raster
+    plane = f"+proj=laea +lat_0={lat!r} +lon_0={lon!r} +datum=WGS84"
+    top, bottom = rows.start, rows.stop
+    ring = [*((c, top) for c in range(4, 36)), *((36, r) for r in range(top, bottom))]
+    ring += [*((c, bottom) for c in range(36, 4, -1)), *((4, r) for r in range(bottom, top, -1))]
+    xs, ys = zip(*(transform @ corner for corner in ring), strict=True)
+    x, y = map(np.array, rasterio.warp.transform(crs, plane, xs, ys))
+    x, y = x - x[0], y - y[0]
+    assert summary.area_m2 == pytest.approx(abs(x @ np.roll(y, -1) - np.roll(x, -1) @ y) / 2, rel=1e-9)
+
+
 def test_area_in_utm_is_the_planar_area_over_the_square_of_the_scale(tmp_path: Path) -> None:
     """On the central meridian the scale is 0.9996; 3 degrees away it is about 1.0007: planar areas are off by 0.2 %."""
     classes = np.ones((10, 10), "uint8")
