@@ -2,11 +2,12 @@
 
     python tests/mutants/mutants.py --per-module 12 --seed 1 --json build/mutants.json
     python tests/mutants/mutants.py --module kda_edge/tiling/blend.py --per-module 100
+    python tests/mutants/mutants.py --again build/mutants.json --json build/mutants.json
 
 Each change is made in a copy of the packages, and the tests that are named for the module run until the first failure.
 Changes that those let pass are tried on the wider suite at the end, which takes minutes for each; `--near` leaves that
-out. What survives is told; what survives for a good reason is in `survivors.toml` beside this file, and in
-docs/testing.md.
+out, and `--again` tries what survived an earlier campaign. What survives is told; what survives for a good reason is in
+`survivors.toml` beside this file, and in docs/testing.md.
 """
 
 from __future__ import annotations
@@ -96,7 +97,12 @@ class Copy:
 def known_survivors() -> set[tuple[str, str, str, str]]:
     """Return (module, line's text, was, now) of the changes that survive for a reason."""
     rows = tomllib.loads(KNOWN.read_text(encoding="utf-8")).get("survivor", []) if KNOWN.exists() else []
-    return {(row["module"], row["line"], row["was"], row["now"]) for row in rows}
+    return {change_of(row) for row in rows}
+
+
+def change_of(row: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Return what tells a change from all others, wherever its line has moved."""
+    return row["module"], row["line"], row["was"], row["now"]
 
 
 def tried(copy: Copy, module: str, mutant: Mutant, tests: Sequence[str], limit_s: float) -> bool:
@@ -122,8 +128,7 @@ def sampled_changes(modules: Iterable[str], count: int, seed: int) -> Iterator[t
         text = (ROOT / module).read_text(encoding="utf-8")
         for mutant in sampled(mutants_of(text), count, seed):
             row = facts(module, text.splitlines(), mutant)
-            is_known = (row["module"], row["line"], row["was"], row["now"]) in known
-            yield {**row, "known": is_known, "killed_by": ""}, mutant
+            yield {**row, "known": change_of(row) in known, "killed_by": ""}, mutant
 
 
 def told(row: dict[str, Any], phase: str) -> str:
@@ -139,12 +144,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--per-module", type=int, default=12, metavar="N")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--near", action="store_true", help="run only the tests that are named for each module")
+    parser.add_argument("--again", type=Path, metavar="FILE", help="take from an earlier campaign what was noticed")
     parser.add_argument("--least", type=float, default=0.9, metavar="SHARE")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(argv)
     start_s = time.monotonic()
     campaign = list(sampled_changes(options.module or MODULES, options.per_module, options.seed))
     rows = [row for row, _ in campaign]
+    noticed = (
+        {change_of(row): row["killed_by"] for row in json.loads(options.again.read_text())} if options.again else {}
+    )
+    for row in rows:
+        row["killed_by"] = noticed.get(change_of(row), "")
     phases = [("near", NEAR_S), ("wider", WIDER_S)][: 1 if options.near else 2]
     with tempfile.TemporaryDirectory(prefix="kda-edge-mutants-") as folder:
         copy = Copy(Path(folder))

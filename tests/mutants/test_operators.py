@@ -74,3 +74,14 @@ def test_a_change_is_noticed_by_the_tests_and_no_change_is_not(tmp_path_factory:
     text = place.read_text(encoding="utf-8")
     place.write_text(next(m for m in mutants_of(text) if m.was == "-").applied(text), encoding="utf-8")
     assert copy.fails(tests, 300)
+
+
+def test_survivors_are_changes_of_lines_that_are_there_and_each_has_its_reason() -> None:
+    rows = mutants.tomllib.loads(mutants.KNOWN.read_text(encoding="utf-8"))["survivor"]
+    for row in rows:
+        text = (ROOT / row["module"]).read_text(encoding="utf-8")
+        lines = text.splitlines()
+        there = {mutants.change_of(mutants.facts(row["module"], lines, mutant)) for mutant in mutants_of(text)}
+        assert mutants.change_of(row) in there, row
+        assert len(row["reason"].split()) > 4
+    assert len({mutants.change_of(row) for row in rows}) == len(rows)

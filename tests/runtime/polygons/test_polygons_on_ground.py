@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -215,3 +216,14 @@ def test_gdal_reads_the_file_as_lonlat_polygons(tmp_path: Path) -> None:
         [f["geometry"] for f in collection["features"]], out_shape=(90, 90), transform=third
     )
     np.testing.assert_array_equal(fine, np.kron(classes == 1, np.ones((3, 3), bool)))
+
+
+def test_a_coordinate_of_nothing_has_no_sign(tmp_path: Path) -> None:
+    """Just west of Greenwich: rounded to what is written, -1e-12 degrees would be -0."""
+    classes = np.zeros((4, 4), "uint8")
+    classes[1:3, 1:3] = 1
+    written(tmp_path, classes, crs="EPSG:4326", transform=Affine(1e-3, 0, -1e-3 - 1e-12, 0, -1e-3, 2e-3 - 1e-12))
+    (path,) = tmp_path.glob("*.geojson")
+    text = path.read_text(encoding="utf-8")
+    assert re.search(r"[\[,]0(\.0*)?[,\]]", text), "no coordinate is nothing"
+    assert not re.search(r"-0(\.0*)?[,\]]", text)
