@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from ..contest.promised_ratios import bars_of
 from ..measuring.percentiles import Interval
+from ..reporting.host_table import host_table
 from ..reporting.result import Figure, Result, read_result
 from ..reporting.text_tables import estimates_table, interval_text, number_text, table_of
 
@@ -68,6 +69,12 @@ def scene_table(path: Path) -> str:
         share = f"{figure.value / wall:.0%}" if figure.name.startswith("phase.") else ""
         rows.append((figure.name, _with_unit(figure), share))
     return f"{table_of(('figure', 'median (95 %)', 'of the wall clock'), rows)}\n\n{_about(result)}"
+
+
+def host_tables(path: Path) -> str:
+    """Return what the host takes around an engine without a model, by stage, and what was computed of it."""
+    result = read_result(path)
+    return f"{host_table(result)}\n\n{estimates_table(result.estimates)}\n\n{_about(result)}"
 
 
 def latency_table(path: Path) -> str:
@@ -198,6 +205,7 @@ TABLES: Final[Mapping[str, Callable[[Path], str]]] = MappingProxyType(
         "bars": bars_table,
         "compare": compare_table,
         "scene": scene_table,
+        "host": host_tables,
         "latency": latency_table,
         "sweep": sweep_table,
         "figures": figures_table,

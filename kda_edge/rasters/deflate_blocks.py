@@ -94,3 +94,8 @@ class DeflateBlocks:
 def _good_blocks(*_: object) -> set[_Place]:
     """Return the set of the blocks of a file, as it was at a time, that were found good so far; threads share it."""
     return set()
+
+
+def forget_blocks() -> None:
+    """Have every block of every file opened from now on looked at anew, as a process does that has just begun."""
+    _good_blocks.cache_clear()
