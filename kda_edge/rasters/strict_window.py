@@ -63,10 +63,11 @@ class StrictBands:
         heard: list[str] = []
         try:
             with listening(heard):
-                image = dataset.read(self._bands, window=window).transpose(1, 2, 0)
+                planes = dataset.read(self._bands, window=window)
+                image = planes.transpose(1, 2, 0)
                 whole = Validity(np.ones(image.shape[:2], np.bool_), None)
                 valid, partly = whole if self.rule is None else self.rule.of(dataset, image, window)
-                fault = self._blocks.fault(dataset, window)
+                fault = self._blocks.fault(dataset, window, planes)
         except (*GDAL_ERRORS, OSError) as error:
             return [*heard, one_line(error)]
         if heard:

@@ -22,11 +22,11 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 }
 
 
-def written(path: Path, height: int = HEIGHT, **profile: Any) -> Path:
+def written(path: Path, height: int = HEIGHT, kind: str = "uint8", **profile: Any) -> Path:
     rng = np.random.default_rng(0)
-    size = {"height": height, "width": WIDTH, "count": 4, "dtype": "uint8", "photometric": "minisblack"}
+    size = {"height": height, "width": WIDTH, "count": 4, "dtype": kind, "photometric": "minisblack"}
     with open_raster(path, "w", driver="GTiff", **size, **({"compress": "deflate"} | profile)) as dataset:
-        dataset.write(rng.integers(0, 256, (4, height, WIDTH), np.uint8))
+        dataset.write(rng.integers(0, 256, (4, height, WIDTH), np.uint8).astype(kind))
     return path
 
 
@@ -92,3 +92,51 @@ def test_a_good_block_is_looked_at_once_and_again_when_the_file_has_changed(tmp_
         assert len(first._good) == 2
     path.write_bytes(path.read_bytes()[:-1])
     assert fault(path) == "block 0_4 does not agree with its check sum"
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "int16", "float32", "uint32"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("bands", [(1, 2, 3, 4), (4, 2, 1, 3), (3, 1, 2)])
+def test_blocks_are_judged_alike_with_and_without_the_pixels_that_were_read(
+    tmp_path: Path, kind: str, layout: str, bands: tuple[int, ...]
+) -> None:
+    path = written(tmp_path / "s.tif", kind=kind, **LAYOUTS[layout])
+    good, window = path.read_bytes(), Window(0, 0, WIDTH, HEIGHT)
+    with open_raster(path) as dataset:
+        planes = dataset.read(list(bands), window=window)
+        height, width = dataset.block_shapes[0]
+        offset, size = (
+            int(dataset.get_tag_item(f"BLOCK_{fact}_{40 // width}_{50 // height}", "TIFF", bands[0]))
+            for fact in ("OFFSET", "SIZE")
+        )
+        assert DeflateBlocks(path, dataset, bands).fault(dataset, window, planes) is None
+    for at in (1, size // 2, size - 1):
+        content = bytearray(good)
+        content[offset + at] ^= 0x04
+        path.write_bytes(content)
+        with open_raster(path) as dataset:
+            read = planes.copy()
+            read[:, 48:52, 38:42] = 7  # as damage would have it
+            assert DeflateBlocks(path, dataset, bands).fault(dataset, window, read) is not None
+
+
+@pytest.mark.parametrize("layout", ["tiles", "tiles by band", "strips", "with a predictor"])
+def test_pixels_that_have_a_block_s_check_sum_are_not_decoded_again(tmp_path: Path, layout: str) -> None:
+    path = written(tmp_path / "s.tif", **LAYOUTS[layout])
+    with open_raster(path) as dataset:
+        height, width = dataset.block_shapes[0]
+        col = 1 if width < WIDTH else 0
+        window = Window(col * width, height, width, height)
+        planes, name = dataset.read(window=window), f"{col}_1"
+        for band in dataset.indexes if layout == "tiles by band" else (1,):
+            offset = int(dataset.get_tag_item(f"BLOCK_OFFSET_{name}", "TIFF", band))
+            content = bytearray(path.read_bytes())
+            content[offset + 2] ^= 0xFF  # nobody could decode it now
+            path.write_bytes(content)
+    with open_raster(path) as dataset:
+        assert DeflateBlocks(path, dataset, (1, 2, 3, 4)).fault(dataset, window, planes) is None
+        planes[2, 3, 4] ^= 1
+        assert fault(path, window, (1, 2, 3, 4)) is None  # known to be good by now
+    path.touch()
+    with open_raster(path) as dataset:
+        assert DeflateBlocks(path, dataset, (1, 2, 3, 4)).fault(dataset, window, planes) is not None
