@@ -38,12 +38,16 @@ def fill_nodata(image: NDArray[Pixels], valid: NDArray[np.bool_]) -> NDArray[Pix
         return image
     if not valid.any():
         return np.zeros_like(image)
+    holes = ~valid
     _, labels = cv2.distanceTransformWithLabels(
-        (~valid).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+        holes.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
     donors = np.zeros(int(labels.max()) + 1, np.intp)  # label -> flat index of the pixel that owns it
     donors[labels[valid]] = np.flatnonzero(valid)
-    filled: NDArray[Pixels] = image.reshape(-1, image.shape[2])[donors[labels]]
+    nearest = donors[labels[holes]]
+    filled: NDArray[Pixels] = image.copy(order="K")  # planes stay planes, and are fast to go through one by one
+    for band in range(image.shape[2]):
+        filled[..., band][holes] = np.take(image[..., band], nearest)
     return filled
 
 

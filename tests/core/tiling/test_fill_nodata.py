@@ -59,6 +59,25 @@ def test_filling_is_the_same_every_time() -> None:
     assert fill_nodata(image, valid).tobytes() == fill_nodata(image.copy(), valid.copy()).tobytes()
 
 
+def gathered(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """The same filling, every pixel of it gathered through its label."""
+    _, labels = cv2.distanceTransformWithLabels(
+        (~valid).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    donors = {int(label): at for label, at in zip(labels[valid], np.argwhere(valid).tolist(), strict=True)}
+    return np.array([[image[tuple(donors[int(label)])] for label in row] for row in labels])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("planes", [False, True], ids=["pixels", "planes"])
+def test_filling_holes_alone_gives_what_gathering_every_pixel_gives(dtype: str, planes: bool) -> None:
+    rng = np.random.default_rng(3)
+    for share in (0.03, 0.5, 0.99):
+        image, valid = rng.integers(0, 255, (40, 33, 3)).astype(dtype), rng.random((40, 33)) < share
+        stored = np.ascontiguousarray(image.transpose(2, 0, 1)).transpose(1, 2, 0) if planes else image
+        np.testing.assert_array_equal(fill_nodata(stored, valid), gathered(image, valid))
+
+
 def test_a_tile_without_a_single_valid_pixel_becomes_zeros() -> None:
     filled = fill_nodata(np.full((4, 5, 3), np.nan, np.float32), np.ones((4, 5), bool))
     np.testing.assert_array_equal(filled, np.zeros((4, 5, 3), np.float32))
