@@ -18,7 +18,7 @@ from kda_edge.tiling.tile_grid import TileGrid
 from kda_edge.tiling.tile_stream import Step, rows_needed, tile_steps
 
 from ..map_format import HALO_PX, NODATA, NODATA_BYTE, class_bytes, probability_bytes
-from ..scenes.read_ahead import OpenSource, ReadPlan, rows_ahead
+from ..scenes.read_ahead import OpenSource, ReadPlan, Seen, rows_ahead
 from .qa_band import halo_rows, qa_rows
 from .rows import Counts, MappedRows, Rows
 
@@ -57,6 +57,7 @@ def mapped_rows(
     bounds: Bounds = Bounds(),
     progress: Progress | None = None,
     finished: Callable[[MappedRows], None] | None = None,
+    seen: Seen | None = None,
 ) -> Generator[MappedRows, None, None]:
     """Yield the map of some rows of a scene, from top to bottom, bit for bit as a run over the whole scene has them.
 
@@ -74,6 +75,7 @@ def mapped_rows(
         progress: called with tiles done and tiles in all, of those that touch these rows.
         finished: called with rows before they are yielded, in the thread that has blended them, so that the engine is
             not kept waiting; what it raises is raised here.
+        seen: called with each window of the scene as it was read, in reading order, in the thread that cuts tiles.
 
     Raises:
         SceneError: the scene can't be read.
@@ -87,7 +89,7 @@ def mapped_rows(
     windows = ReadPlan.for_blocks(block_hw).windows(*rows_needed(grid, tile_rows, HALO_PX), grid.width_px)
     with (
         _thread("kda-edge-prepare") as preparing,
-        rows_ahead(open_source, windows, readers=bounds.readers, ahead=bounds.windows_ahead) as rows,
+        rows_ahead(open_source, windows, readers=bounds.readers, ahead=bounds.windows_ahead, seen=seen) as rows,
         _thread("kda-edge-blend") as blending,
     ):
         blender = _RowBlender(grid, manifest.threshold, wanted, rows.warnings, finished or (lambda _: None))

@@ -22,7 +22,7 @@ from ..results import SceneResult
 from ..scenes.scene import Scene
 from .map_files import MapFiles
 from .output_files import OutputPaths
-from .picture import write_picture
+from .picture import Sketch, write_picture
 
 
 @dataclass
@@ -63,6 +63,7 @@ def assemble(
     final: OutputPaths,
     hidden: OutputPaths,
     *,
+    sketch: Sketch,
     min_area: float,
     digest: Callable[[], str],
     notes: tuple[str, ...] = (),
@@ -71,7 +72,7 @@ def assemble(
 ) -> SceneResult:
     """Write map, polygons and picture of rows; map and polygons in a thread, while the next rows are made.
 
-    While the map is completed and read back, the scene is read for the picture.
+    While the map is completed and read back, the picture is drawn.
 
     Args:
         rows: all of the scene's, from top to bottom, however they are cut.
@@ -79,6 +80,7 @@ def assemble(
         manifest: of the model that made them.
         final: names that the files will have.
         hidden: names to write to; what is there after an error is worthless.
+        sketch: of the picture, to which the rows are added.
         min_area: smaller polygons are left out, m2.
         digest: of the scene, by which the map is known as its own; asked when the first rows are written.
         notes: about the model, for the result.
@@ -94,7 +96,8 @@ def assemble(
         OutputError: a file can't be written.
     """
     tally = Tally()
-    with closing(MapFiles(scene, map_tags(manifest, measured), digest, hidden, min_area=min_area)) as files:
+    tags = map_tags(manifest, measured)
+    with closing(MapFiles(scene, tags, digest, hidden, cells=sketch.cells, min_area=min_area)) as files:
         for part in rows:
             tally.add(part)
             files.write(part.layers)
@@ -102,7 +105,7 @@ def assemble(
         check()
         completing = files.finish()
         with _as_output_error(hidden.map.parent):
-            values = write_picture(scene, hidden.map, hidden.picture, wait_for_map=completing.result)
+            values = write_picture(scene, sketch, hidden.picture)
         polygons = completing.result()
     check()
     return SceneResult(
@@ -122,7 +125,7 @@ def assemble(
         notes=(
             *failure_notes(tally),
             *_map_notes(scene, tally, polygons, min_area),
-            *scene.notes(values),
+            *scene.notes(values, sketch.partly_valid_px),
             *_older_notes(final),
             *notes,
         ),

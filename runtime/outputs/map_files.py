@@ -17,6 +17,7 @@ from ..scenes.scene import Scene
 from .map_geotiff import MapWriter, map_writer
 from .map_owner import SCENE_TAG
 from .output_files import OutputPaths
+from .picture_cells import MapCells
 
 ROWS_WAITING: Final = 1  # bands that are handed over and not written yet
 
@@ -35,6 +36,7 @@ class MapFiles:
         digest: Callable[[], str],
         hidden: OutputPaths,
         *,
+        cells: MapCells,
         min_area: float,
     ) -> None:
         """Create the files.
@@ -44,11 +46,13 @@ class MapFiles:
             tags: of the map, and facts of the polygons.
             digest: of the scene, asked in the thread before the first rows are written; the map is known by it.
             hidden: names to write to; what is there before the answer to `finish` is worthless.
+            cells: of the picture, to which the thread adds the rows; they are all there after `finish`.
             min_area: smaller polygons are left out, m2.
 
         Raises:
             OutputError: a file can't be created.
         """
+        self._cells = cells
         self._thread = ThreadPoolExecutor(1, "kda-edge-write")
         self._opened = ExitStack()  # of the thread alone, as GDAL's settings are
         self._map: MapWriter
@@ -106,6 +110,7 @@ class MapFiles:
     def _write(self, layers: NDArray[np.uint8]) -> None:
         self._map.write(layers)
         self._polygons.add(layers)
+        self._cells.add(layers[0])
 
     def _complete(self) -> PolygonSummary:
         self._map.finish()

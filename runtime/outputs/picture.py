@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,16 +10,17 @@ import numpy as np
 import numpy.typing as npt
 from rasterio.features import shapes
 
-from kda_edge.errors import OutputError, SceneError
+from kda_edge.errors import OutputError
 
-from ..geo.gdal import GDAL_ERRORS, one_line, open_raster
+from ..geo.gdal import one_line
 from ..geo.ground import Floats, Ground, locate
 from ..scenes.scene import Scene
 from .legend import AREA_SHARE, CASING, LANDSLIDE, NODATA, STRIP_PX, with_legend
-from .picture_cells import NO_DATA, SLIDE, cells_of_map, colours_of_scene
+from .picture_cells import NO_DATA, SLIDE, MapCells, SceneColours, colours_of_scene
 
 Bytes = npt.NDArray[np.uint8]
 
+MOST_PX: Final = 1600  # of the longest side, legend included
 ENLARGED_AT_MOST: Final = 8  # times; a scene of 100 px is shown at 800
 STRETCH_PERCENT: Final = (2.0, 98.0)  # of valid pixels, band by band, shown from black to white
 SMALL_PX: Final = 24  # landslides shorter than this in the picture get a fine line, so that they don't drown in it
@@ -32,14 +32,41 @@ PNG: Final = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 _SHIFT: Final = 4  # binary digits behind the point in OpenCV's coordinates
 
 
-def write_picture(
-    scene: Scene,
-    map_path: Path,
-    out_path: Path,
-    *,
-    max_px: int = 1600,
-    wait_for_map: Callable[[], object] = lambda: None,
-) -> npt.NDArray[Any]:
+class Sketch:
+    """What a picture needs of a scene and its map, gathered while they pass by, so that neither is read again.
+
+    Attributes:
+        size_hw: sides of the picture without its legend.
+        colours: of the scene; where its windows have not all come by, the scene is read again.
+        cells: of the map.
+        openings: of the scene, whose windows went to `colours`.
+    """
+
+    def __init__(self, scene: Scene, *, max_px: int = MOST_PX) -> None:
+        """Begin without a window; `max_px` is the longest side of the picture, but that its legend needs 460 px."""
+        height_px, width_px = scene.height_px, scene.width_px
+        self.step_m = _step_m(scene)
+        self.size_hw = _size_hw(height_px, width_px, self.step_m, max_px)
+        self.colours = SceneColours(height_px, width_px, scene.pixel_type, self.size_hw)
+        self.cells = MapCells(height_px, width_px, self.size_hw)
+        self.openings: list[Scene] = []
+
+    def finish(self, scene: Scene) -> None:
+        """Read the scene where its colours are not known.
+
+        Raises:
+            SceneError: it can't be read.
+        """
+        if not self.colours.whole:
+            self.colours, self.openings = colours_of_scene(scene, self.size_hw), [scene]
+
+    @property
+    def partly_valid_px(self) -> int:
+        """Pixels of the scene that have data in some bands only, once it is finished."""
+        return sum(scene.partly_valid_px for scene in self.openings)
+
+
+def write_picture(scene: Scene, sketch: Sketch, out_path: Path) -> npt.NDArray[Any]:
     """Draw a scene with its landslides tinted and outlined.
 
     The rows and columns of the picture are those of the map, as many ground metres to a pixel of the picture along
@@ -49,31 +76,19 @@ def write_picture(
 
     Args:
         scene: the scene, open, as it was mapped.
-        map_path: its landslide map.
+        sketch: of it, with all rows of its map.
         out_path: the .png, replaced if it exists; what is there after an error is worthless.
-        max_px: longest side of the picture; its legend needs 460 px of width all the same.
-        wait_for_map: called when the scene is read and before the map is; returns when it is complete.
 
     Returns:
         The scene's colours before they are stretched, (N, 3): means of valid pixels here and there all over it.
 
     Raises:
-        SceneError: the scene or the map can't be read.
+        SceneError: the scene can't be read.
         OutputError: the picture can't be written.
     """
-    located = locate(scene)
-    center = (scene.width_px / 2, scene.height_px / 2)
-    step_m = located.step_m(center) if isinstance(located, Ground) else None
-    size_hw = _size_hw(scene.height_px, scene.width_px, step_m, max_px)
-    colours, valid, _ = colours_of_scene(scene, size_hw)
-    wait_for_map()
-    try:
-        with open_raster(map_path) as landslides:
-            cells = cells_of_map(landslides, size_hw)
-    except GDAL_ERRORS as error:
-        raise SceneError(
-            f"{map_path} can't be read for the picture ({one_line(error)}); map the scene again"
-        ) from error
+    sketch.finish(scene)
+    size_hw, step_m, cells = sketch.size_hw, sketch.step_m, sketch.cells.shown
+    colours, valid, _ = sketch.colours.means()
     known = valid & (cells != NO_DATA)
     sampled = np.s_[::VALUES_STEP, ::VALUES_STEP]
     values = np.asarray(colours[sampled][known[sampled]])
@@ -91,6 +106,12 @@ def write_picture(
             f"the picture can't be written to {out_path} ({one_line(error)}); free some space or choose another folder"
         ) from error
     return values
+
+
+def _step_m(scene: Scene) -> Floats | None:
+    """Return metres east and north (rows) of one step right and one step down (columns), None where nobody knows."""
+    located = locate(scene)
+    return located.step_m((scene.width_px / 2, scene.height_px / 2)) if isinstance(located, Ground) else None
 
 
 def _size_hw(height_px: int, width_px: int, step_m: Floats | None, max_px: int) -> tuple[int, int]:

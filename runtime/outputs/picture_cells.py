@@ -1,76 +1,120 @@
-"""A scene and its map downsampled to a picture, in strips: no landslide is lost, colours are means of samples."""
+"""A scene and its map downsampled to a picture, part by part: no landslide is lost, colours are means of samples."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from rasterio.windows import Window
 
 from kda_edge.tiling.pixels import Pixels
 
-from ..geo.gdal import reading_blocks
-from ..scenes.read_ahead import ReadPlan
+from ..scenes.read_ahead import ReadPlan, Window
 from ..scenes.scene import Scene
 
 Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
 
 NO_DATA, GROUND, SLIDE = 0, 1, 2  # what a cell of the picture shows; the largest in it wins
-STRIP_PX: Final = 4_000_000  # pixels of a strip of whole rows: no more are in memory at once
 SAMPLES: Final = 4  # rows and columns of a cell, or all where there are fewer; its colour is their mean
+_EXACT: Final = {"uint8": "uint16", "int8": "int16", "uint16": "uint32", "int16": "int32"}  # hold sums of all samples
 
 
-def cells_of_map(landslides: Any, size_hw: tuple[int, int]) -> Bytes:
-    """Return what each cell shows, (H, W), sides at most `size_hw`: `SLIDE` where any pixel in it is a landslide."""
-    rows, cols = firsts(landslides.height, size_hw[0]), firsts(landslides.width, size_hw[1])
-    cells = np.zeros((len(rows), len(cols)), np.uint8)
-    for window in strips(landslides):
-        with reading_blocks():
-            meaning = landslides.read(1, window=window) + np.uint8(1)  # class 0, 1, 255 to GROUND, SLIDE, NO_DATA
-        first, last = np.searchsorted(rows, [window.row_off, window.row_off + window.height - 1], side="right") - 1
-        starts = np.maximum(rows[first : last + 1] - window.row_off, 0)
-        strip = np.maximum.reduceat(np.maximum.reduceat(meaning, starts, axis=0), cols, axis=1)
-        np.maximum(cells[first : last + 1], strip, out=cells[first : last + 1])
-    return cells
+class MapCells:
+    """What each cell of a picture shows of a map whose rows come from top to bottom."""
+
+    def __init__(self, height_px: int, width_px: int, size_hw: tuple[int, int]) -> None:
+        """Begin above the first row; `size_hw` are the most cells along both sides."""
+        self._rows, self._cols = firsts(height_px, size_hw[0]), firsts(width_px, size_hw[1])
+        self._next_row = 0
+        self.shown = np.zeros((len(self._rows), len(self._cols)), np.uint8)
+
+    def add(self, classes: Bytes) -> None:
+        """Take the map's next rows of the class band, (h, width): a cell is `SLIDE` where any pixel in it is one."""
+        meaning = classes + np.uint8(1)  # class 0, 1, 255 to GROUND, SLIDE, NO_DATA
+        end = self._next_row + len(classes)
+        first, last = np.searchsorted(self._rows, [self._next_row, end - 1], side="right") - 1
+        starts = np.maximum(self._rows[first : last + 1] - self._next_row, 0)
+        part = np.maximum.reduceat(np.maximum.reduceat(meaning, starts, axis=0), self._cols, axis=1)
+        np.maximum(self.shown[first : last + 1], part, out=self.shown[first : last + 1])
+        self._next_row = end
 
 
-def firsts(source_px: int, shown_px: int) -> npt.NDArray[np.int64]:
+class SceneColours:
+    """The colour of each cell of a picture, from windows of the scene in reading order.
+
+    Samples are the same pixels however the scene is stored, so that the same scene gives the same picture.
+    """
+
+    def __init__(self, height_px: int, width_px: int, pixel_type: np.dtype[Any], size_hw: tuple[int, int]) -> None:
+        """Begin without a window; `size_hw` are the most cells along both sides."""
+        self._rows, self._cols = _samples(height_px, size_hw[0]), _samples(width_px, size_hw[1])
+        self._kind = np.result_type(pixel_type, np.float32)
+        self._sum_kind = np.dtype(_EXACT.get(pixel_type.name, self._kind))
+        self._all_px, self._seen_px = height_px * width_px, 0
+        self._total: npt.NDArray[Any] | None = None  # (3, H, W), from the first window on
+        self._count = np.zeros(0, np.uint8)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every pixel of the scene has come by."""
+        return self._seen_px == self._all_px
+
+    def add(self, window: Window, pixels: Pixels) -> None:
+        """Take the next window."""
+        image, valid, _ = pixels
+        if self._total is None:
+            shape = len(self._rows), len(self._cols)
+            self._total, self._count = np.zeros((3, *shape), self._sum_kind), np.zeros(shape, np.uint8)
+        self._seen_px += valid.size
+        if not valid.any():
+            return
+        rows, cols = self._rows - window.row0, self._cols - window.col0
+        planes = image.transpose(2, 0, 1)
+        if not valid.all():
+            planes = np.where(valid, planes, image.dtype.type(0))
+        add = _add_exactly if self._sum_kind.kind in "iu" else _add_in_order
+        for sums, plane in zip(self._total, planes, strict=True):
+            add(sums, plane, rows, cols)
+        _add_exactly(self._count, valid, rows, cols)
+
+    def means(self) -> Pixels:
+        """Return the mean colour of each cell, (H, W, 3) as float, and whether any sample in it is valid; once."""
+        total, self._total = self._total, None  # let go of: the picture needs room
+        assert total is not None
+        mean = total.astype(self._kind, copy=False)
+        del total
+        mean /= np.maximum(self._count, 1).astype(self._kind)
+        return Pixels(mean.transpose(1, 2, 0), self._count > 0)
+
+
+def colours_of_scene(scene: Scene, size_hw: tuple[int, int]) -> SceneColours:
+    """Return the colours of a scene that is read for them alone.
+
+    Raises:
+        SceneError: the scene can't be read.
+    """
+    colours = SceneColours(scene.height_px, scene.width_px, scene.pixel_type, size_hw)
+    for window in ReadPlan.for_blocks(scene.block_hw).windows(0, scene.height_px, scene.width_px):
+        colours.add(window, scene.read(*window))
+    return colours
+
+
+def firsts(source_px: int, shown_px: int) -> Ints:
     """Return the first source pixel of each cell along one side; never more cells than source pixels."""
     count = min(source_px, shown_px)
     return np.arange(count) * source_px // count
 
 
-def colours_of_scene(scene: Scene, size_hw: tuple[int, int]) -> Pixels:
-    """Return the colour of each cell, (H, W, 3) as float, and whether any sample in it is valid.
+def _add_in_order(sums: npt.NDArray[Any], plane: npt.NDArray[Any], rows: Ints, cols: Ints) -> None:
+    """Add those samples to the sums of all cells that lie in a plane, one after the other; rounding follows the order.
 
-    Samples are the same pixels however the scene is stored, so that the same scene gives the same picture.
-
-    Raises:
-        SceneError: the scene can't be read.
+    Args:
+        sums: (H, W), of all cells.
+        plane: a window's pixels.
+        rows: of each cell's samples, counted from the window's first row, (H, samples).
+        cols: likewise, (W, samples).
     """
-    rows, cols = _samples(scene.height_px, size_hw[0]), _samples(scene.width_px, size_hw[1])
-    kind = np.result_type(scene.pixel_type, np.float32)
-    total = np.zeros((3, len(rows), len(cols)), kind)
-    count = np.zeros(total.shape[1:], np.float32)
-    for window in ReadPlan.for_blocks(scene.block_hw).windows(0, scene.height_px, scene.width_px):
-        image, valid, _ = scene.read(*window)
-        if not valid.any():
-            continue
-        planes = image.transpose(2, 0, 1)
-        if not valid.all():
-            planes = np.where(valid, planes, image.dtype.type(0))
-        for sums, plane in zip((*total, count), (*planes, valid), strict=True):
-            _add_samples(sums, plane, rows - window.row0, cols - window.col0)
-    total /= np.maximum(count, 1).astype(kind)
-    return Pixels(total.transpose(1, 2, 0), count > 0)
-
-
-def _add_samples(
-    sums: npt.NDArray[Any], plane: npt.NDArray[Any], rows: npt.NDArray[np.int64], cols: npt.NDArray[np.int64]
-) -> None:
-    """Add those samples to the sums of all cells that lie in a plane; rows and columns count from its corner."""
     for down in rows.T:
         first, end = np.searchsorted(down, [0, plane.shape[0]])
         of_rows = plane[down[first:end]].astype(sums.dtype)
@@ -79,17 +123,21 @@ def _add_samples(
             sums[first:end, left:right] += np.take(of_rows, across[left:right], axis=1)
 
 
-def _samples(source_px: int, shown_px: int) -> npt.NDArray[np.int64]:
+def _add_exactly(sums: npt.NDArray[Any], plane: npt.NDArray[Any], rows: Ints, cols: Ints) -> None:
+    """Add the same samples where sums are whole numbers and no order changes them: rows first, which is faster."""
+    top, bottom = np.searchsorted(rows[:, -1], 0), np.searchsorted(rows[:, 0], plane.shape[0])
+    of_rows = np.zeros((bottom - top, plane.shape[1]), sums.dtype)
+    for down in rows.T:
+        first, end = np.searchsorted(down, [0, plane.shape[0]])
+        of_rows[first - top : end - top] += plane[down[first:end]]
+    for across in cols.T:
+        left, right = np.searchsorted(across, [0, plane.shape[1]])
+        sums[top:bottom, left:right] += np.take(of_rows, across[left:right], axis=1)
+
+
+def _samples(source_px: int, shown_px: int) -> Ints:
     """Return the source pixels that each cell along one side is sampled at, (cells, samples of each), evenly spaced."""
     first = firsts(source_px, shown_px)
     length = np.diff(first, append=source_px)
     number = min(SAMPLES, int(length.min()))
     return np.asarray(first[:, None] + length[:, None] * (2 * np.arange(number) + 1) // (2 * number))
-
-
-def strips(dataset: Any, *, strip_px: int = STRIP_PX) -> Iterator[Window]:
-    """Yield windows of full width, top to bottom: whole rows of blocks, as many as fit in `strip_px` pixels, or one."""
-    block_px = dataset.block_shapes[0][0]
-    step_px = max(1, strip_px // (dataset.width * block_px)) * block_px
-    for row in range(0, dataset.height, step_px):
-        yield Window(0, row, dataset.width, min(step_px, dataset.height - row))

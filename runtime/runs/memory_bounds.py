@@ -14,6 +14,7 @@ from ..geo.gdal import CACHE_BYTES
 from ..map_format import BLOCK_PX, HALO_PX
 from ..mapping.mapped_rows import ROWS_PX, STEPS_AHEAD, STEPS_BEHIND, Bounds
 from ..outputs.map_geotiff import ROWS_BEHIND
+from ..outputs.picture import MOST_PX
 from ..scenes.read_ahead import ReadPlan
 
 MIB: Final = 2**20
@@ -24,6 +25,8 @@ BLEND_BYTES: Final = 9  # a row of tiles: mean, weight, failed
 BAND_BYTES: Final = 13  # finished rows: masks that wait with the steps, layers of this band, the last and the next
 LATER_BYTES: Final = 24  # rows that are handed out, with their user: journal, polygons
 BLOCK_ROW_BYTES: Final = 3  # rows of blocks with the writer: class, probability, qa
+CELL_BYTES: Final = 2  # a cell of the picture: how many samples its colour has, what it shows; and sums of these,
+SUMS: Final = 2  # each so many times as long as a value of the scene
 FIXED_BYTES: Final = 48 * MIB  # threads, handles, file directories, and what the allocator keeps
 # Bytes a pixel of each tile in a batch, of an engine that does not say: nano takes 460 in ONNX Runtime on a CPU, larger
 # students more; a bound with room, not a measurement of each.
@@ -66,7 +69,9 @@ class MapMemory:
         engine = tile_px**2 * ENGINE_BYTES if self.tile_bytes is None else self.tile_bytes
         tiles = tile_px**2 * 4 * (BANDS * (STEPS_AHEAD + 2) + STEPS_BEHIND + 2)
         handed_out = min(max(ROWS_PX, width), grid.height_px * width) * LATER_BYTES
-        return FIXED_BYTES + CACHE_BYTES + rows * width + handed_out + windows + bounds.batch * (tiles + engine)
+        cells = min(grid.height_px, MOST_PX) * min(width, MOST_PX) * (CELL_BYTES + BANDS * SUMS * self.pixel_bytes)
+        fixed = FIXED_BYTES + CACHE_BYTES + cells
+        return fixed + rows * width + handed_out + windows + bounds.batch * (tiles + engine)
 
 
 def bounds_within(memory: MapMemory, limit_bytes: int | None, *, used_bytes: int = 0, best_batch: int = 1) -> Bounds:

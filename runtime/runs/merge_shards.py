@@ -17,6 +17,7 @@ from ..mapping.rows import MappedRows
 from ..outputs.assemble import assemble
 from ..outputs.map_owner import require_own_map
 from ..outputs.output_files import output_paths, ready_folder, staged
+from ..outputs.picture import Sketch
 from ..results import SceneResult
 from ..scene_options import SceneOptions
 from ..scenes.scene import open_scene
@@ -92,6 +93,7 @@ def merge_shards(
                 manifest,
                 final,
                 hidden,
+                sketch=Sketch(raster),
                 min_area=min_area,
                 digest=lambda: content.identity,
                 notes=tuple(dict.fromkeys(note for journal in journals for note in _header(journal).notes)),

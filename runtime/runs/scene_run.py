@@ -22,6 +22,7 @@ from ..outputs.assemble import Tally, assemble, failure_notes
 from ..outputs.georeference import require_carried
 from ..outputs.map_owner import require_own_map
 from ..outputs.output_files import output_paths, ready_folder, staged
+from ..outputs.picture import Sketch
 from ..results import SceneResult, ShardResult
 from ..scenes.scene import Scene
 from ..scenes.scene_digest import SceneContent, digesting
@@ -92,8 +93,13 @@ class _SceneRun:
         earlier = journal.header.measured if journal.header is not None else ""
         return (earlier, self.model.facts.measured)
 
-    def all_rows(self, journal: Journal) -> Generator[MappedRows, None, None]:
-        """Yield the wanted rows; first come those that an earlier run has finished."""
+    def all_rows(self, journal: Journal, sketch: Sketch | None = None) -> Generator[MappedRows, None, None]:
+        """Yield the wanted rows; first come those that an earlier run has finished.
+
+        Args:
+            journal: of the run.
+            sketch: of the picture, which is shown the scene while it is read, if all of it is.
+        """
         if journal.rows_px:
             require_same(journal, self.header())
             for rows in journal.replay():
@@ -106,13 +112,22 @@ class _SceneRun:
         check = self.content().require_unchanged
         with (
             Recorder(journal, check=check, header=self.header) as recorder,
-            closing(self._computed(missing, recorder)) as computed,
+            closing(self._computed(missing, recorder, sketch if missing == self.rows else None)) as computed,
         ):
             yield from computed
             recorder.wait()
 
-    def _computed(self, wanted: Rows, recorder: Recorder) -> Generator[MappedRows, None, None]:
+    def _computed(self, wanted: Rows, recorder: Recorder, sketch: Sketch | None) -> Generator[MappedRows, None, None]:
         request, contract = self.request, self.model.manifest.input
+        if self.scene.factor != 1:  # windows then share pixels of the file, and each is to be counted once
+            sketch = None
+
+        @contextmanager
+        def opened() -> Iterator[Scene]:
+            with request.opened(contract, checked=True) as scene:
+                if sketch is not None:
+                    sketch.openings.append(scene)
+                yield scene
 
         def report(done: int, total: int) -> None:
             request.check()
@@ -126,7 +141,7 @@ class _SceneRun:
             recorder.record(rows)
 
         return mapped_rows(
-            lambda: request.opened(contract, checked=True),
+            opened,
             self.grid,
             with_values_mapped(self.model.engine, contract, request.options.value_range),
             self.model.manifest,
@@ -135,6 +150,7 @@ class _SceneRun:
             bounds=self.bounds,
             progress=report,
             finished=finished,
+            seen=None if sketch is None else sketch.colours.add,
         )
 
     def _require_unfailed(self, rows: MappedRows) -> None:
@@ -174,11 +190,11 @@ def map_scene(request: SceneRequest, model: Model) -> SceneResult:
         with opened_journal(journal_path(final.map), restart=options.restart) as journal:
             if not options.overwrite:
                 require_own_map(final.map, request.path, run.digest)
-            resumed_rows = journal.rows_px
+            resumed_rows, sketch = journal.rows_px, Sketch(run.scene)
             with (
                 run.kept(journal),
                 staged(final, request.path) as hidden,
-                closing(run.all_rows(journal)) as rows,
+                closing(run.all_rows(journal, sketch)) as rows,
             ):
                 result = assemble(
                     rows,
@@ -186,6 +202,7 @@ def map_scene(request: SceneRequest, model: Model) -> SceneResult:
                     model.manifest,
                     final,
                     hidden,
+                    sketch=sketch,
                     min_area=options.min_area,
                     digest=run.digest,
                     notes=model.notes,

@@ -45,6 +45,7 @@ class RowSource(Source, Protocol):
 
 
 OpenSource: TypeAlias = Callable[[], AbstractContextManager[RowSource]]
+Seen: TypeAlias = Callable[["Window", Pixels], None]  # told of each window, in reading order
 
 
 class Window(NamedTuple):
@@ -91,9 +92,9 @@ class RowsAhead:
         warnings: what the sources complained of, up to the rows handed out last, each sentence once.
     """
 
-    def __init__(self, readers: Sequence[_Reader], windows: Iterator[Window], ahead: int) -> None:
+    def __init__(self, readers: Sequence[_Reader], windows: Iterator[Window], ahead: int, seen: Seen | None) -> None:
         self.warnings: list[str] = []
-        self._readers, self._windows, self._ahead = readers, windows, ahead
+        self._readers, self._windows, self._ahead, self._seen = readers, windows, ahead, seen
         self._count = 0
         self._waiting: deque[tuple[Window, Future[_Read]]] = deque()
         self._held: list[Piece] = []  # windows beside each other, of which rows are left
@@ -120,6 +121,8 @@ class RowsAhead:
             self._order()
             pixels, warnings = future.result()
             self.warnings += [warning for warning in warnings if warning not in self.warnings]
+            if self._seen is not None:
+                self._seen(window, pixels)
             self._held.append(Piece(row0, window.col0, pixels))
             self._held_end = window.row1
         assert self._held
@@ -132,7 +135,9 @@ class RowsAhead:
 
 
 @contextmanager
-def rows_ahead(open_source: OpenSource, windows: Iterator[Window], *, readers: int, ahead: int) -> Iterator[RowsAhead]:
+def rows_ahead(
+    open_source: OpenSource, windows: Iterator[Window], *, readers: int, ahead: int, seen: Seen | None = None
+) -> Iterator[RowsAhead]:
     """Have windows read by threads until the block ends; then the threads are gone and their sources closed.
 
     Args:
@@ -140,6 +145,7 @@ def rows_ahead(open_source: OpenSource, windows: Iterator[Window], *, readers: i
         windows: to read, in reading order.
         readers: threads, 1 or more.
         ahead: most windows, 1 or more, that are read or waiting to be handed out.
+        seen: told of each window before it is handed out, in the thread that asks for rows.
 
     Raises:
         SceneError: from the rows that are asked for, where the source can't be opened or read.
@@ -147,7 +153,7 @@ def rows_ahead(open_source: OpenSource, windows: Iterator[Window], *, readers: i
     with ExitStack() as stack:
         threads = [stack.enter_context(_Reader(open_source, number)) for number in range(readers)]
         try:
-            yield RowsAhead(threads, windows, ahead)
+            yield RowsAhead(threads, windows, ahead, seen)
         finally:
             for thread in threads:
                 thread.stop()  # all of them, before the first is waited for

@@ -94,21 +94,25 @@ class Scene:
         """What GDAL said of the blocks that are lost so far."""
         return self._source.warnings
 
-    def notes(self, values: NDArray[Any]) -> Iterator[str]:
-        """Yield what a person should know of the scene before using a map of it, a sentence each.
+    @property
+    def partly_valid_px(self) -> int:
+        """Pixels of what this scene has read that have data in one or two of the three bands only, each once."""
+        return self._file.partly_valid_px
 
-        Of pixels that have data in some of the bands, those are counted that this scene has read.
+    def notes(self, values: NDArray[Any], partly_valid_px: int) -> Iterator[str]:
+        """Yield what a person should know of the scene before using a map of it, a sentence each.
 
         Args:
             values: of valid pixels from all over the scene, any shape.
+            partly_valid_px: pixels of the whole scene that have data in some of the bands only.
         """
         if self.gsd_m is not None and self.factor != 1:
             own = f"{self.gsd_m / self.factor:.3g} m"
             finer = f"; it has no detail finer than {own} all the same" if self.factor < 1 else ""
             yield f"the scene was read at {self.gsd_m:.3g} m instead of {own} a pixel, and so is its map{finer}"
-        if self._file.partly_valid_px:
+        if partly_valid_px:
             yield (
-                f"{self._file.partly_valid_px} px of the scene have data in one or two of the three bands only, and "
+                f"{partly_valid_px} px of the scene have data in one or two of the three bands only, and "
                 "count as nodata"
             )
         for note in (

@@ -12,11 +12,12 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
+from rasterio.windows import Window
 
 from kda_edge.manifest import InputContract
 from kda_edge.runtime.geo.gdal import gdal_session
-from kda_edge.runtime.outputs.picture import write_picture
-from kda_edge.runtime.scenes.scene import open_scene
+from kda_edge.runtime.outputs.picture import Sketch, write_picture
+from kda_edge.runtime.scenes.scene import Scene, open_scene
 
 UTM = "EPSG:32647"
 METRE = Affine(1, 0, 499_000, 0, -1, 3_000_000)
@@ -47,7 +48,16 @@ def draw(
     pair: tuple[Path, Path], out: Path, *, bands: tuple[int, int, int] = (1, 2, 3), **options: Any
 ) -> NDArray[Any]:
     with gdal_session(), open_scene(pair[0], InputContract(), bands=bands, value_range=(0, 1)) as scene:
-        return write_picture(scene, pair[1], out, **options)
+        return write_picture(scene, sketched(scene, pair[1], **options), out)
+
+
+def sketched(scene: Scene, map_path: Path, **options: Any) -> Sketch:
+    """A sketch that has seen a map, some rows at a time, and nothing of the scene."""
+    sketch = Sketch(scene, **options)
+    with rasterio.open(map_path) as landslides:
+        for row in range(0, landslides.height, 100):
+            sketch.cells.add(landslides.read(1, window=Window(0, row, landslides.width, 100)))
+    return sketch
 
 
 def picture(pair: tuple[Path, Path], **options: Any) -> NDArray[np.uint8]:

@@ -19,6 +19,7 @@ from kda_edge.runtime.outputs.map_files import ROWS_WAITING, MapFiles
 from kda_edge.runtime.outputs.map_geotiff import map_writer
 from kda_edge.runtime.outputs.map_owner import SCENE_TAG
 from kda_edge.runtime.outputs.output_files import OutputPaths
+from kda_edge.runtime.outputs.picture_cells import MapCells
 from kda_edge.runtime.polygons.polygon_writer import PolygonWriter, facts_of
 from kda_edge.runtime.scenes.scene import Scene, open_scene
 
@@ -48,12 +49,16 @@ def paths(folder: Path) -> OutputPaths:
     return OutputPaths(folder / "m.tif", folder / "m.geojson", folder / "m.png")
 
 
+def cells() -> MapCells:
+    return MapCells(HEIGHT, WIDTH, (20, 30))
+
+
 @pytest.mark.parametrize("cuts", [(), (1,), (9, 33, 34)], ids=str)
 def test_the_thread_writes_what_the_two_writers_write(
     source: Scene, layers: np.ndarray, tmp_path: Path, cuts: tuple[int, ...]
 ) -> None:
     ours, plain = paths(tmp_path / "ours"), paths(tmp_path / "plain")
-    with closing(MapFiles(source, TAGS, digest, ours, min_area=3)) as files:
+    with closing(MapFiles(source, TAGS, digest, ours, cells=cells(), min_area=3)) as files:
         for part in np.split(layers, cuts, axis=1):
             files.write(part)
         summary = files.finish().result()
@@ -77,13 +82,13 @@ def test_what_goes_wrong_in_the_thread_is_raised_by_the_next_call(
     source: Scene, layers: np.ndarray, tmp_path: Path
 ) -> None:
     wrong = layers[:, :, :-1]
-    with closing(MapFiles(source, TAGS, digest, paths(tmp_path / "a"), min_area=0)) as files:
+    with closing(MapFiles(source, TAGS, digest, paths(tmp_path / "a"), cells=cells(), min_area=0)) as files:
         files.write(wrong)
         for _ in range(ROWS_WAITING - 1):
             files.write(layers)
         with pytest.raises(ValueError, match="broadcast"):
             files.write(layers)
-    with closing(MapFiles(source, TAGS, digest, paths(tmp_path / "b"), min_area=0)) as files:
+    with closing(MapFiles(source, TAGS, digest, paths(tmp_path / "b"), cells=cells(), min_area=0)) as files:
         files.write(wrong)
         with pytest.raises(ValueError, match="broadcast"):
             files.finish()
@@ -91,7 +96,7 @@ def test_what_goes_wrong_in_the_thread_is_raised_by_the_next_call(
 
 
 def test_files_that_are_closed_unfinished_leave_no_thread(source: Scene, layers: np.ndarray, tmp_path: Path) -> None:
-    with closing(MapFiles(source, TAGS, digest, paths(tmp_path / "a"), min_area=0)) as files:
+    with closing(MapFiles(source, TAGS, digest, paths(tmp_path / "a"), cells=cells(), min_area=0)) as files:
         files.write(layers[:, :30])
     assert our_threads() == []
 
@@ -100,5 +105,5 @@ def test_a_file_that_can_not_be_created_is_told_at_once_and_the_other_is_let_go(
     hidden = paths(tmp_path / "a")
     nowhere = OutputPaths(hidden.map, tmp_path / "nowhere" / "m.geojson", hidden.picture)
     with pytest.raises(OutputError, match="can't be written"):
-        MapFiles(source, TAGS, digest, nowhere, min_area=0)
+        MapFiles(source, TAGS, digest, nowhere, cells=cells(), min_area=0)
     assert our_threads() == []

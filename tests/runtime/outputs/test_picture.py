@@ -12,7 +12,7 @@ import rasterio
 from pictures import METRE, UTM, draw, grey, picture, violet, write_pair
 from rasterio.transform import Affine
 
-from kda_edge.errors import OutputError, SceneError
+from kda_edge.errors import OutputError
 from kda_edge.runtime.outputs.legend import LANDSLIDE, NODATA, STRIP_PX
 
 
@@ -141,14 +141,6 @@ def test_a_scene_all_nodata_is_all_grey(tmp_path: Path) -> None:
     assert (shown[:-STRIP_PX, :160] == NODATA).all()
 
 
-def test_a_damaged_map_is_named(tmp_path: Path) -> None:
-    pair = write_pair(tmp_path, grey((600, 600)), np.zeros((600, 600), "uint8"))
-    with pair[1].open("r+b") as file:
-        file.truncate(pair[1].stat().st_size // 2)
-    with pytest.raises(SceneError, match=r"scene_landslide\.tif"):
-        picture(pair)
-
-
 @pytest.mark.parametrize(
     "layout", [{"blockysize": 1}, {"tiled": True, "blockxsize": 16, "blockysize": 48, "compress": "deflate"}], ids=str
 )
@@ -203,14 +195,17 @@ import sys
 from pathlib import Path
 from kda_edge.manifest import InputContract
 from kda_edge.runtime.geo.gdal import gdal_session
-from kda_edge.runtime.outputs.picture import write_picture
+from kda_edge.runtime.outputs.picture import Sketch, write_picture
 from kda_edge.runtime.scenes.scene import open_scene
 def peak_kb():  # getrusage would count the process that started this one
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
 before = peak_kb()
 with gdal_session(), open_scene(Path(sys.argv[1]), InputContract()) as scene:
-    write_picture(scene, Path(sys.argv[1]), Path(sys.argv[2]))
+    sketch = Sketch(scene)
+    for row in range(0, scene.height_px, 100):
+        sketch.cells.add(scene.read(row, row + 100, 0, scene.width_px).image[..., 0])
+    write_picture(scene, sketch, Path(sys.argv[2]))
 print(peak_kb() - before)
 """
 

@@ -125,3 +125,17 @@ def test_what_the_source_complains_of_is_kept_once() -> None:
 
 def test_a_window_is_rows_then_columns() -> None:
     assert next(ReadPlan(16, 24).windows(3, 40, 30)) == Window(3, 16, 0, 24)
+
+
+@pytest.mark.parametrize("readers", [1, 3])
+def test_windows_are_shown_in_reading_order_once_each_however_rows_are_asked_for(readers: int) -> None:
+    source, shown = MadeSource(64, 50), []
+    plan = ReadPlan(16, 24)
+    with rows_ahead(
+        Opener(source), plan.windows(0, 64, 50), readers=readers, ahead=4, seen=lambda *seen: shown.append(seen)
+    ) as rows:
+        for first, end in ((0, 5), (5, 30), (30, 64)):
+            list(rows(first, end))
+    assert [window for window, _ in shown] == list(plan.windows(0, 64, 50))
+    for (row0, row1, col0, col1), pixels in shown:
+        np.testing.assert_array_equal(pixels.image, source.image[row0:row1, col0:col1])

@@ -182,7 +182,7 @@ def test_a_resampled_pixel_is_a_whole_factor_of_the_scenes_from_the_same_corner(
         k = scene.factor
         assert scene.transform[:6] == (a * k, b * k, c, d * k, e * k, f)
         assert scene.gsd_m == pytest.approx(math.sqrt(abs(a * e - b * d)) * factor)
-        notes = " ".join(scene.notes(np.array([99])))
+        notes = " ".join(scene.notes(np.array([99]), 0))
         assert ("the scene was read at" in notes) is (factor != 1)
         assert ("no detail finer than 8 m" in notes) is (factor < 1)
         image, valid, _ = scene.read(0, scene.height_px, 0, scene.width_px)
@@ -212,7 +212,7 @@ def test_metres_are_those_on_the_ground_however_the_projection_stretches_it(
     with gdal_session(), open_scene(path, METRE) as scene:
         assert scene.gsd_m == pytest.approx(ground_m, rel=5e-3)
         assert f"a pixel is {scene.gsd_m:.3g} m and the model learned from 1 to 4 m" in " ".join(
-            scene.notes(np.array([99]))
+            scene.notes(np.array([99]), 0)
         )
     with gdal_session(), open_scene(path, METRE, resample=5.0) as scene:
         assert scene.factor == pytest.approx(5.0 / ground_m, rel=5e-3)
