@@ -115,8 +115,9 @@ class ComponentStream:
         count, labels = found - 1, np.asarray(image, np.int32)  # label 0 is what is no landslide
         above, last = labels[0, 1:-1], labels[-1, 1:-1]
 
-        meet = self._above > 0
-        pairs = np.unique(np.stack([above[meet] - 1, self._above[meet] - 1 + count]), axis=1)
+        meet = np.flatnonzero(self._above)
+        pairs = np.stack([above[meet] - 1, self._above[meet] - 1 + count])
+        pairs = pairs[:, np.diff(pairs, prepend=-1).any(axis=0)]  # neighbours mostly say the same
         root, root_of_open = np.split(_roots(count + len(self._open), pairs), [count])
         sums = np.zeros((len(_ADD), count), np.int64)
         for whole, part, add in zip(sums, _sums(slides, labels, count, layers), _ADD, strict=True):
@@ -163,18 +164,25 @@ def _complete(width_px: int, chosen: npt.NDArray[np.bool_], sums: Ints, corners:
 
 
 def _sums(slides: Bytes, labels: Labels, count: int, layers: Bytes) -> Ints:
-    """Return the four sums of each label from 1 to count, of all rows but the first, which was summed before."""
-    stride = slides.shape[1]
-    at = np.flatnonzero(slides[1:].view(np.bool_)) + stride
-    label = labels.reshape(-1)[at] - 1
-    at -= stride + 1 + 2 * (at // stride - 1)  # without the first row and the margin
-    value = layers[1].reshape(-1)[at]
-    flagged = label[layers[2].reshape(-1)[at] != 0]
+    """Return the four sums of each label from 1 to count, of all rows but the first, which was summed before.
+
+    A label's pixels are summed run by run, a run being those beside each other in a row: there are few of them.
+    """
+    here = slides[1:]
+    inside = here[:, 1:-1].view(np.bool_)
+    sides = np.flatnonzero((here.reshape(-1)[1:] ^ here.reshape(-1)[:-1]).view(np.bool_))  # none goes over the margin
+    if not len(sides):
+        return np.zeros((len(_ADD), count), np.int64)
+    label = labels[1:].reshape(-1)[sides[1::2]] - 1
+    length = sides[1::2] - sides[::2]
+    end = np.cumsum(length)  # of each run, among the landslide pixels in reading order
+    value, flagged = layers[1][inside], layers[2][inside] != 0
     top = np.zeros(count, np.uint8)
-    np.maximum.at(top, label, value)
-    total = np.bincount(label, weights=value, minlength=count)  # of whole numbers: exact in float64
-    area, of_flagged = (np.bincount(each, minlength=count) for each in (label, flagged))
-    return np.stack([area, total.astype(np.int64), top.astype(np.int64), of_flagged])
+    np.maximum.at(top, label, np.maximum.reduceat(value, end - length))
+    so_far = (np.cumsum(each, dtype=np.int64)[end - 1] for each in (value, flagged))
+    of_runs = (length, *(np.diff(sums, prepend=0) for sums in so_far))  # whole numbers: exact in float64
+    area, total, of_flagged = (np.bincount(label, weights=each, minlength=count).astype(np.int64) for each in of_runs)
+    return np.stack([area, total, top.astype(np.int64), of_flagged])
 
 
 def _roots(count: int, pairs: Ints) -> Ints:
