@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Final
 
 import numpy as np
@@ -25,18 +26,25 @@ class MapCells:
 
     def __init__(self, height_px: int, width_px: int, size_hw: tuple[int, int]) -> None:
         """Begin above the first row; `size_hw` are the most cells along both sides."""
-        self._rows, self._cols = firsts(height_px, size_hw[0]), firsts(width_px, size_hw[1])
+        self._rows, cols = firsts(height_px, size_hw[0]), firsts(width_px, size_hw[1])
+        lasts = np.append(cols[1:], width_px) - 1
+        # The first column of each cell, the second, and so on; in shorter cells the last one comes again.
+        self._cols = [np.minimum(cols + at, lasts) for at in range(int((lasts - cols).max()) + 1)]
         self._next_row = 0
-        self.shown = np.zeros((len(self._rows), len(self._cols)), np.uint8)
+        self.shown = np.zeros((len(self._rows), len(cols)), np.uint8)
 
     def add(self, classes: Bytes) -> None:
         """Take the map's next rows of the class band, (h, width): a cell is `SLIDE` where any pixel in it is one."""
         meaning = classes + np.uint8(1)  # class 0, 1, 255 to GROUND, SLIDE, NO_DATA
         end = self._next_row + len(classes)
         first, last = np.searchsorted(self._rows, [self._next_row, end - 1], side="right") - 1
-        starts = np.maximum(self._rows[first : last + 1] - self._next_row, 0)
-        part = np.maximum.reduceat(np.maximum.reduceat(meaning, starts, axis=0), self._cols, axis=1)
-        np.maximum(self.shown[first : last + 1], part, out=self.shown[first : last + 1])
+        inner = (self._rows[first + 1 : last + 1] - self._next_row).tolist()
+        of_rows = np.empty((last + 1 - first, meaning.shape[1]), np.uint8)
+        for cells, (top, bottom) in zip(of_rows, itertools.pairwise([0, *inner, len(meaning)]), strict=True):
+            np.max(meaning[top:bottom], axis=0, out=cells)  # many times as fast as a reduceat
+        shown = self.shown[first : last + 1]
+        for cols in self._cols:
+            np.maximum(shown, np.take(of_rows, cols, axis=1), out=shown)
         self._next_row = end
 
 
