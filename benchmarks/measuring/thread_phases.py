@@ -22,7 +22,10 @@ OTHER: Final = "other"
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "read": ("runtime.scenes", "runtime.geo", "tiling.pixels"),
     "prepare": ("tiling.tile_stream", "tiling.fill_nodata", "tiling.tile_grid", "runtime.mapping.value_range"),
-    "infer": ("runtime.opened_engine", "runtime.engines", "runtime.tensorrt", "runtime.parity", "runtime.hardware"),
+    "infer": (
+        *("runtime.opened_engine", "runtime.engines", "runtime.tensorrt", "runtime.parity", "runtime.hardware"),
+        "runtime.cache",
+    ),
     "blend": ("tiling", "runtime.mapping", "runtime.map_format"),
     "write": ("runtime.outputs", "runtime.runs", "whole_files"),
     "vectorise": ("runtime.polygons",),

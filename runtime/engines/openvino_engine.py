@@ -4,11 +4,14 @@ The graph is compiled for one tile, and a few of a batch's tiles are computed at
 answer depends on nothing but the tile.
 
 Left to itself OpenVINO computes in bfloat16 on every CPU that has it, and quantises activations of its own accord;
-here the precision is demanded, and asked for again once the graph is compiled. Its cache of compiled graphs stays off.
+here the precision is demanded, and asked for again once the graph is compiled. Its own cache of compiled graphs stays
+off; `compiled_graphs` looks at what it takes.
 """
 
 from __future__ import annotations
 
+import io
+import logging
 import sys
 import threading
 from pathlib import Path
@@ -21,14 +24,18 @@ from kda_edge.errors import ArtifactError, DeviceError, EngineError, MissingDepe
 from kda_edge.manifest import Manifest
 from kda_edge.opening_process import OpeningProcess
 
+from ..cache.compiled_graphs import CompiledGraph
 from ..hardware.usable_cores import thread_count
 from .artifact import EXPORT
 from .graph_ports import FLOAT, Port, require_ports
 from .openvino_requests import Requests, stream_count
+from .remembered import cache_folder
 
 OLDEST: Final = (2024, 4)
 TELEMETRY: Final = "openvino_telemetry"
 KINDS: Final = {"f32": FLOAT}
+
+_log = logging.getLogger(__name__)
 
 
 class OpenVinoEngine:
@@ -126,23 +133,55 @@ def open_openvino(
     core = ov.Core()
     if bfloat16:
         _require_bfloat16(core)
-    tile_px = manifest.tile_px
-    try:
-        model = core.read_model(str(path))
-        require_ports(path, manifest, _ports(model.inputs), _ports(model.outputs))
-        model.reshape([1, 3, tile_px, tile_px])
-        require_ports(path, manifest, _ports(model.inputs), _ports(model.outputs))  # an open side may have got a size
-        compiled = core.compile_model(model, "CPU", settings)
-    except ArtifactError:
-        raise
-    except Exception as error:  # OpenVINO raises bare RuntimeError and worse
-        raise ArtifactError(
-            f"OpenVINO {ov.__version__} does not take {path} ({reason_of(error)}); use --engine cpu, or {EXPORT}"
-        ) from error
+    kept = CompiledGraph(path, settings, str(ov.__version__), root=cache_folder())
+    compiled = imported = _imported(core, kept, path, manifest, settings)
+    if compiled is None:
+        try:
+            compiled = _compiled(core, path, manifest, settings)
+        except ArtifactError:
+            raise
+        except Exception as error:  # OpenVINO raises bare RuntimeError and worse
+            raise ArtifactError(
+                f"OpenVINO {ov.__version__} does not take {path} ({reason_of(error)}); use --engine cpu, or {EXPORT}"
+            ) from error
     asked, got = "bf16" if bfloat16 else "f32", compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     if got != asked:
         raise DeviceError(f"OpenVINO {ov.__version__} would compute in {got}, not in {asked}; use --engine cpu")
+    if imported is None:
+        _export(compiled, kept)
     return OpenVinoEngine(compiled, manifest, settings["NUM_STREAMS"])
+
+
+def _compiled(core: Any, path: Path, manifest: Manifest, settings: dict[str, Any]) -> Any:
+    tile_px = manifest.tile_px
+    model = core.read_model(str(path))
+    require_ports(path, manifest, _ports(model.inputs), _ports(model.outputs))
+    model.reshape([1, 3, tile_px, tile_px])
+    require_ports(path, manifest, _ports(model.inputs), _ports(model.outputs))  # an open side may have got a size
+    return core.compile_model(model, "CPU", settings)
+
+
+def _imported(core: Any, kept: CompiledGraph, path: Path, manifest: Manifest, settings: dict[str, Any]) -> Any:
+    """Return the graph that was compiled before; None: there is none, or OpenVINO does not take it."""
+    graph = kept.read()
+    if graph is None:
+        return None
+    try:
+        compiled = core.import_model(io.BytesIO(graph), "CPU", settings)
+        require_ports(path, manifest, _ports(compiled.inputs), _ports(compiled.outputs))
+    except Exception as error:  # OpenVINO raises bare RuntimeError and worse
+        kept.discard(reason_of(error))
+        return None
+    return compiled
+
+
+def _export(compiled: Any, kept: CompiledGraph) -> None:
+    try:
+        graph = compiled.export_model()
+    except Exception as error:  # OpenVINO raises bare RuntimeError and worse
+        _log.warning("the compiled graph can't be kept (%s)", reason_of(error))
+        return
+    kept.keep(graph if isinstance(graph, bytes) else graph.getvalue())  # older versions give a stream
 
 
 def cpu_settings(*, bfloat16: bool = False, threads: int = 0) -> dict[str, Any]:
