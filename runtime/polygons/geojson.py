@@ -7,19 +7,20 @@ them for longitude and latitude: the file then has the older GeoJSON's member `c
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from ..geo.ground import Floats
 from .antimeridian import parts
+from .coordinate_text import texts_of
 from .features import DECIMALS, LONLAT, Feature
 
 PIXELS: Final = (
     'ENGCRS["pixel (column, row)",EDATUM["upper left corner of the raster"],CS[Cartesian,2],'
     'AXIS["column",east],AXIS["row",south],LENGTHUNIT["unknown",0]]'
 )
-_POINTS: Final = 2**14  # written in one go: Python's numbers take 32 bytes each
+_POINTS: Final = 2**14  # after which features are written
 
 
 class GeoJson:
@@ -42,9 +43,14 @@ class GeoJson:
 
     def write(self, features: Iterable[Feature]) -> None:
         """Append features."""
-        for feature in features:
-            self._file.write(self._separator + _text(feature, lonlat=self._lonlat))
-            self._separator = ",\n"
+        for some in _batches(features):
+            cut = [parts(feature.rings, DECIMALS) if self._lonlat else [feature.rings] for feature in some]
+            texts = texts_of(
+                [ring for polygons in cut for rings in polygons for ring in rings], DECIMALS if self._lonlat else 0
+            )
+            for feature, polygons in zip(some, cut, strict=True):
+                self._file.write(self._separator + _text(feature, polygons, texts))
+                self._separator = ",\n"
 
     def finish(self) -> None:
         """Complete the file and close it."""
@@ -56,15 +62,26 @@ class GeoJson:
         self._file.close()
 
 
-def _text(feature: Feature, *, lonlat: bool) -> str:
-    decimals = DECIMALS if lonlat else 0
-    polygons = [
-        "[" + ",".join(_ring(ring, decimals) for ring in rings) + "]"
-        for rings in (parts(feature.rings, DECIMALS) if lonlat else [feature.rings])
-    ]
-    kind, coordinates = "Polygon", polygons[0]
-    if len(polygons) > 1:
-        kind, coordinates = "MultiPolygon", "[" + ",".join(polygons) + "]"
+def _batches(features: Iterable[Feature]) -> Iterator[list[Feature]]:
+    """Yield features in groups of so many points, or one feature each."""
+    some: list[Feature] = []
+    points = 0
+    for feature in features:
+        some.append(feature)
+        points += sum(map(len, feature.rings))
+        if points >= _POINTS:
+            yield some
+            some, points = [], 0
+    if some:
+        yield some
+
+
+def _text(feature: Feature, polygons: Sequence[list[Floats]], texts: Iterator[str]) -> str:
+    """Return a feature whose rings, polygon by polygon, are the next of these texts."""
+    written = ["[" + ",".join(next(texts) for _ in rings) + "]" for rings in polygons]
+    kind, coordinates = "Polygon", written[0]
+    if len(written) > 1:
+        kind, coordinates = "MultiPolygon", "[" + ",".join(written) + "]"
     area = "null" if feature.area_m2 is None else repr(feature.area_m2)
     return (
         f'{{"type":"Feature","id":{feature.id},"geometry":{{"type":"{kind}","coordinates":{coordinates}}},'
@@ -72,10 +89,3 @@ def _text(feature: Feature, *, lonlat: bool) -> str:
         f'"mean_probability":{feature.mean_probability!r},"max_probability":{feature.max_probability!r},'
         f'"qa_share":{feature.qa_share!r}}}}}'
     )
-
-
-def _ring(ring: Floats, decimals: int) -> str:
-    """Return a ring's points; one format for many of them is twice as fast as the json module."""
-    point = f"[%.{decimals}f,%.{decimals}f]"
-    parts = (ring[first : first + _POINTS] for first in range(0, len(ring), _POINTS))
-    return "[" + ",".join(",".join([point] * len(part)) % tuple(part.ravel().tolist()) for part in parts) + "]"
