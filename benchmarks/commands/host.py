@@ -95,12 +95,12 @@ def measure_host(options: argparse.Namespace) -> Result:
             start_s, start_processor_s = time.perf_counter(), time.process_time()
             result = segmenter.predict_scene(options.scene, folder, options_of_run)
             mapped.append(Cost(time.perf_counter() - start_s, time.process_time() - start_processor_s))
-            peak_mb = peak_rss_mb()
+            if number == 0:  # before the copy has taken memory that the process keeps
+                peak_mb = peak_rss_mb()
             with gdal_session(), open_raster(result.map_path) as finished:
                 layers = np.asarray(finished.read())
             copied.append(cost_of_copy(options.scene, bands, layers, folder / "copy.tif"))
             del layers
-            reset_peak()
             print(
                 f"kda-bench: {number + 1} of {options.repeats}: {mapped[-1].processor_s:.2f} s of the processor",
                 file=sys.stderr,

@@ -9,6 +9,7 @@ import pytest
 
 from kda_edge.benchmarks.measuring.stand_in_engines import (
     BATCH,
+    FIELDS,
     engine_or_stand_in,
     is_stand_in,
     probability_field,
@@ -18,13 +19,23 @@ from kda_edge.runtime.engines.engine_names import ENGINES
 from kda_edge.tiling.tile_answers import answers_of
 
 
-def test_every_tile_gets_the_same_field_of_probability_with_landslides_in_it() -> None:
-    engine = stand_in("instant", 64)
-    answers = answers_of(engine, np.zeros((3, 3, 64, 64), np.float32))
-    field = probability_field(64)
-    assert [np.array_equal(answer, field) for answer in answers] == [True] * 3
-    assert np.array_equal(field, probability_field(64))
-    assert 0.3 < (probability_field(256) >= 0.5).mean() < 0.8
+def test_tiles_get_fields_of_probability_with_landslides_in_them_and_the_same_ones_again() -> None:
+    engine = stand_in("instant", 256)
+    fields = [probability_field(256, seed) for seed in range(FIELDS)]
+    shares = [(field >= 0.5).mean() for field in fields]
+    assert 0 < min(shares) < max(shares) < 1
+    assert 0.3 < np.mean(shares) < 0.7
+    assert all(field.min() >= 0 and field.max() <= 1 for field in fields)
+    tiles = np.random.default_rng(0).integers(0, 256, (BATCH, 3, 256, 256)).astype(np.float32)
+    chosen = set()
+    for count in (0, 1, 2, BATCH):
+        answers = answers_of(engine, tiles[:count])
+        assert len(answers) == count
+        for answer in answers:
+            (at,) = [at for at, field in enumerate(fields) if np.array_equal(answer, field)]
+            chosen.add(at)
+        np.testing.assert_array_equal(answers, answers_of(engine, tiles[:count]))
+    assert len(chosen) == BATCH
 
 
 def test_a_simulated_engine_takes_its_milliseconds_for_4_mpx_of_tiles() -> None:
