@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 FLOOR: Final = 0.04
 
 
+@functools.lru_cache(16)
 def axis_weights(tile_px: int, overlap_px: int, *, at_start: bool, at_end: bool) -> NDArray[np.float32]:
     """Weights of a tile's pixels along one axis: 1 inside, a raised cosine down to `FLOOR` within the overlap.
 
@@ -22,7 +24,7 @@ def axis_weights(tile_px: int, overlap_px: int, *, at_start: bool, at_end: bool)
         at_end: the tile ends on the scene's border or beyond: no ramp on that side.
 
     Returns:
-        (tile_px,), `FLOOR` to 1.
+        (tile_px,), `FLOOR` to 1, the same array each time, not to be written to.
     """
     distance: NDArray[np.float64] = (
         np.arange(tile_px, dtype=np.float64) + 0.5
@@ -37,7 +39,9 @@ def axis_weights(tile_px: int, overlap_px: int, *, at_start: bool, at_end: bool)
         weights = np.minimum(weights, ramp(distance))
     if not at_end:
         weights = np.minimum(weights, ramp(distance[::-1]))
-    return weights.astype(np.float32)
+    rounded = weights.astype(np.float32)
+    rounded.flags.writeable = False
+    return rounded
 
 
 class BandBlender:

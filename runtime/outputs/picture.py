@@ -141,7 +141,9 @@ def _shown(colours: npt.NDArray[Any], known: npt.NDArray[np.bool_], *, stretched
         if stretched and known.any():
             low, high = np.percentile(values[known].astype(np.float64), STRETCH_PERCENT)
             values = np.clip((values - low) / max(high - low, float(np.finfo(np.float32).tiny)) * 255, 0, 255)
-        image[..., band] = np.where(known, np.rint(values), NODATA[band])
+        plane = np.rint(values).astype(np.uint8)
+        plane[~known] = NODATA[band]
+        image[..., band] = plane
     return image
 
 
