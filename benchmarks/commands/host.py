@@ -45,11 +45,13 @@ class HostRun:
 
     Attributes:
         sampler: what its threads did.
+        wall_s: from call to finished files.
         engine_s: of the stand-in's calls.
         computed_s: the wall clock on `CORES` cores.
     """
 
     sampler: StageSampler
+    wall_s: float
     engine_s: float
     computed_s: float
 
@@ -110,10 +112,12 @@ def measure_host(options: argparse.Namespace) -> Result:
         for _ in range(SAMPLED_RUNS):
             engine.forget()
             forget_blocks()
+            start_s = time.perf_counter()
             with StageSampler() as sampler:
                 segmenter.predict_scene(options.scene, folder, options_of_run)
+            wall_s = time.perf_counter() - start_s
             computed_s = wall_on_cores(sampler, engine.spans_s[-1][1], engine.busy_s, CORES)
-            runs.append(HostRun(sampler, engine.busy_s, computed_s))
+            runs.append(HostRun(sampler, wall_s, engine.busy_s, computed_s))
     mpx = height_px * width_px / 1e6
     memory_mb = None if peak_mb is None or loaded_mb is None or not peaks_reset else peak_mb - loaded_mb
     return Result(
@@ -178,7 +182,12 @@ def stage_figures(runs: list[HostRun], mpx: float) -> list[Figure]:
             figures.append(Figure("stage.busy", busy_s, "s", "neither", of))
             figures.append(Figure("stage.processor", processor_s, "s", "neither", of))
             figures.append(Figure("stage.per_mpx", processor_s * 1e3 / mpx, "ms/Mpx", "neither", of))
-    figures.append(Figure("engine.busy", statistics.median(run.engine_s for run in runs), "s"))
+    longest_s = [max(run.engine_s, *run.by_stage(busy=True).values()) for run in runs]
+    figures += [
+        Figure("engine.busy", statistics.median(run.engine_s for run in runs), "s"),
+        Figure("longest.stage", statistics.median(longest_s), "s"),
+        Figure("ratio.longest", statistics.median(run.wall_s / s for run, s in zip(runs, longest_s, strict=True)), ""),
+    ]
     return figures
 
 

@@ -48,6 +48,9 @@ def test_the_host_s_stages_add_up_and_nobody_takes_them_for_a_model_s(
     assert 0.3 * whole["processor.p50"] < sum(stages.values()) < 3 * whole["processor.p50"]
     tiles_mpx = 5 * 5 * 256**2 / 1e6
     assert engine == "instant" or whole["engine.busy"] >= 0.040 * tiles_mpx / 4
+    busy = [figure.value for figure in result.figures if figure.name == "stage.busy"]
+    assert whole["longest.stage"] >= max(whole["engine.busy"], *busy)
+    assert whole["ratio.longest"] > 0.3  # two readers may be busy at once
     (computed,) = result.estimates
     assert computed.method.startswith("a computation: ")
 
