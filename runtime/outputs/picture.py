@@ -36,6 +36,7 @@ class Sketch:
     """What a picture needs of a scene and its map, gathered while they pass by, so that neither is read again.
 
     Attributes:
+        step_m: metres east and north (rows) of one step right and one step down the scene (columns), if known.
         size_hw: sides of the picture without its legend.
         colours: of the scene; where its windows have not all come by, the scene is read again.
         cells: of the map.
