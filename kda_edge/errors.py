@@ -190,6 +190,11 @@ class Cancelled(KdaEdgeError, RuntimeError):
     """The caller asked a run to stop; its finished rows are kept, and nothing is under a final name."""
 
 
+def quantity(number: int, noun: str) -> str:
+    """Return a number with its noun, for a message of ours: `1 band`, `3 bands`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # of terminals: PyTorch's exporter prints its headings in them
 
 
@@ -197,7 +202,8 @@ def one_line(error: BaseException | str, at_most: int = 200) -> str:
     """Return the reason that somebody else's error gives, on one line, for a message of ours.
 
     That is what the system says (`OSError.strerror`, without the path, which our message names anyway), else the first
-    line that says something: traces and hints come below it. Of a text, such as a library's log, it is every line.
+    line that says something, with the next one where it ends in a colon: traces and hints come below. Of a text, such
+    as a library's log, it is every line.
 
     Args:
         error: of any library; its text may be empty or hold control characters.
@@ -211,7 +217,10 @@ def one_line(error: BaseException | str, at_most: int = 200) -> str:
     elif isinstance(error, OSError) and error.strerror:
         line = _printable(str(error.strerror))
     else:
-        line = next(filter(None, map(_printable, str(error).splitlines())), type(error).__name__)
+        lines = filter(None, map(_printable, str(error).splitlines()))
+        line = next(lines, type(error).__name__)
+        if line.endswith(":"):  # a heading, as PyTorch's of a state dict that does not fit
+            line = f"{line} {next(lines, '')}".rstrip()
     return line if len(line) <= at_most else line[: at_most - 3] + "..."
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from kda_edge.certificate import Calibration, Certificate, require, require_sha256
-from kda_edge.errors import ManifestError, NewerManifest
+from kda_edge.errors import ManifestError, NewerManifest, quantity
 
 SCHEMA_VERSION: Final = 2  # 1 had `parity` in the certificate's place, and FP32 graphs alone
 METADATA_KEY: Final = "kda_edge.manifest"
@@ -195,7 +195,7 @@ def from_plain(kind: type[_T], data: object, *, where: str) -> _T:
     known = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]  # T is a dataclass by contract
     unknown = sorted(set(data) - set(known))
     if unknown:
-        raise ManifestError(f"{where} has an unknown field {unknown[0]!r}")
+        raise ManifestError(f"{where} has an unknown field {unknown[0]!r}; it may have {', '.join(known)}")
     for name, spec in known.items():
         if name not in data and spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
             raise ManifestError(f"{where} lacks the field {name!r}")
@@ -212,7 +212,7 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return from_plain(typing.cast("type[Any]", hint), value, where=where)
     if origin is tuple and isinstance(value, (list, tuple)):
         if arguments[-1] is not Ellipsis and len(value) != len(arguments):
-            raise ManifestError(f"{where} must have {len(arguments)} values, not {len(value)}")
+            raise ManifestError(f"{where} must have {quantity(len(arguments), 'value')}, not {len(value)}")
         kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
         return tuple(
             _typed(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True))

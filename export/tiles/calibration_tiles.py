@@ -25,7 +25,7 @@ from typing import Final
 import numpy as np
 
 from kda_edge.certificate import STRATA
-from kda_edge.errors import SceneError
+from kda_edge.errors import SceneError, quantity
 from kda_edge.manifest import InputContract
 from kda_edge.tiling.certificate_tiles import Tile
 from kda_edge.tiling.tile_answers import Engine
@@ -99,8 +99,8 @@ def calibration_tiles(
             break
     if len(found) < CALIBRATION_TILES_MIN:
         raise SceneError(
-            f"{path} gives {len(found)} tiles of {tile_px} px with data, too few to calibrate on; give --calib a scene "
-            f"or a folder of at least {CALIBRATION_TILES_MIN} tiles like those it will map, 64 or more are better"
+            f"{path} gives {quantity(len(found), 'tile')} of {tile_px} px with data, too few to calibrate on; give --calib "
+            f"a scene or a folder of at least {CALIBRATION_TILES_MIN} tiles like those it will map, 64 or more are better"
         )
     drawn = list(_in_turns(_strata(found), count))
     tiles = [tile_at(chosen.path, chosen.corner, contract, tile_px) for _, chosen in drawn]

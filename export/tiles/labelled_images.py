@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from kda_edge.errors import EngineError, SceneError
+from kda_edge.errors import EngineError, SceneError, quantity
 from kda_edge.manifest import InputContract
 from kda_edge.metrics import ConfusionCounts
 from kda_edge.paths import is_dir
@@ -148,7 +148,9 @@ def _probability(pixels: Pixels, engine: Engine, tile_px: int) -> NDArray[np.flo
     bands = list(predict(ArraySource(pixels.image, pixels.valid), grid, engine))
     failures = [failure for band in bands for failure in band.failures]
     if failures:
-        raise EngineError(f"the engine failed on {len(failures)} tiles of a labelled image ({failures[0].reason})")
+        raise EngineError(
+            f"the engine failed on {quantity(len(failures), 'tile')} of a labelled image ({failures[0].reason})"
+        )
     return np.concatenate([band.probability for band in bands])
 
 

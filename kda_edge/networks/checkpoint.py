@@ -30,6 +30,13 @@ from kda_edge.whole_files import staged
 FORMAT: Final = "kda-edge checkpoint"
 FORMAT_VERSION: Final = 1
 PUBLISHED_TILE_PX: Final = 512  # of the CAS tiles that the published models are for
+BACKBONE_FORMAT: Final = "kda-edge backbone"
+DISTILLATION_FORMAT: Final = "kda-edge distillation"
+# What else kda-train writes, what it is and what to do with it.
+OTHER_FORMATS: Final = {
+    BACKBONE_FORMAT: "phase 1 only, a distilled backbone; run kda-train segment with it as --backbone",
+    DISTILLATION_FORMAT: "phase 1 only; run kda-train segment with the distilled.pt beside it as --backbone",
+}
 REMEDY: Final = "give a checkpoint of kda-train or a published KDA state dict"
 
 
@@ -103,6 +110,8 @@ def checkpoint_from_content(content: Mapping[str, Any], name: str) -> Checkpoint
     Raises:
         CheckpointError: no student is in it, or it contradicts itself.
     """
+    if content.get("format") in OTHER_FORMATS:
+        raise CheckpointError(f"{name} holds {OTHER_FORMATS[content['format']]}")
     if content.get("format") != FORMAT:
         state = _published_state(content, name)
         student = network_from_state(_variant_from_shapes(state, name), state, name)

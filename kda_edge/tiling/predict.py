@@ -133,7 +133,8 @@ def counted(steps: Iterator[Step], grid: TileGrid, tile_rows: range, progress: P
 
 def no_answer(tiles: int, reason: str) -> EngineError:
     """Return the error of an engine that answered none of the tiles that it was given."""
-    return EngineError(f"the engine failed on all {tiles} tiles ({reason}); export the model again with kda-export")
+    which = "the only tile" if tiles == 1 else f"all {tiles} tiles"
+    return EngineError(f"the engine failed on {which} ({reason}); export the model again with kda-export")
 
 
 def predict_array(

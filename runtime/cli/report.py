@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from kda_edge import __version__, commands
-from kda_edge.errors import KdaEdgeError
+from kda_edge.errors import KdaEdgeError, quantity
 
 if TYPE_CHECKING:
     from ..results import SceneResult, ShardResult
@@ -69,7 +69,7 @@ def sentence(result: SceneResult | ShardResult) -> str:
             f"-> {result.rows_path} in {result.seconds:.1f} s; join all shards with: {PROGRAM} merge{notes}"
         )
     share = result.landslide_px / result.valid_px if result.valid_px else 0.0
-    area = f"{result.polygons} polygons"
+    area = quantity(result.polygons, "polygon")
     if result.area_m2 is not None:
         area += f", {result.area_m2:,.0f} m2"
     return (

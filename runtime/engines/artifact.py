@@ -14,6 +14,7 @@ from kda_edge.manifest import METADATA_KEY, Manifest
 from kda_edge.paths import exists, is_file, is_utf8
 
 BUNDLED: Final = "bundled/student_nano.onnx"
+PORTABLE_KEYS: Final = {"model_type", "class_names", "tiles_overlap"}  # of what `kda-export --portable` writes
 EXPORT: Final = "export it with: kda-export --ckpt student.pt"
 
 
@@ -79,6 +80,11 @@ def _read(path: Path) -> tuple[dict[str, str], str]:
 
 def _manifest(path: Path, metadata: dict[str, str]) -> Manifest:
     text = metadata.get(METADATA_KEY)
+    if text is None and metadata.keys() >= PORTABLE_KEYS:
+        raise ArtifactError(
+            f"{path} is a portable model, for QGIS Deepness and WebODM; kda-infer takes the one that kda-export writes "
+            "without --portable"
+        )
     if text is None:
         raise ArtifactError(f"{path} has no kda-edge manifest, so its bands and values are unknown; {EXPORT}")
     try:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kda_edge import __version__
-from kda_edge.errors import EngineError, KdaEdgeError, OutputError
+from kda_edge.errors import KdaEdgeError, OutputError
 from kda_edge.manifest import Manifest
 from kda_edge.paths import exists
+from kda_edge.tiling.predict import no_answer
 from kda_edge.tiling.tile_stream import TileFailure
 
 from ..geo.gdal import GDAL_ERRORS, MOST_WARNINGS, one_line
@@ -51,9 +52,7 @@ class Tally:
         asked_tiles = self.counts.asked_tiles
         if asked_tiles and not self.counts.answered_tiles:
             reason = self.first_failure.reason if self.first_failure else "no reason given"
-            raise EngineError(
-                f"the engine failed on all {asked_tiles} tiles ({reason}); export the model again with kda-export"
-            )
+            raise no_answer(asked_tiles, reason)
 
 
 def assemble(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kda_edge.errors import OutputError, one_line
+from kda_edge.errors import OutputError, one_line, quantity
 
 
 class SilentError(Exception):
@@ -26,6 +26,11 @@ class SilentError(Exception):
         (RuntimeError("export \x1b[96mfailed\x1b[0m\there\x07\x00"), "export failed here"),
         (RuntimeError("torn\u2028apart"), "torn"),
         (RuntimeError("Gr\u00fc\u00dfe aus \u6210\u90fd"), "Gr\u00fc\u00dfe aus \u6210\u90fd"),
+        (
+            RuntimeError('Error(s) in loading state_dict for ResNet:\n\tMissing key(s): "a".\n\tsize'),
+            'Error(s) in loading state_dict for ResNet: Missing key(s): "a".',
+        ),
+        (RuntimeError("torn:\n"), "torn:"),
         (SilentError(), "SilentError"),
         (SilentError("\n \t\n"), "SilentError"),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/map.tif"), "No space left on device"),
@@ -66,6 +71,10 @@ def test_a_reason_is_printable_no_longer_than_asked_and_says_something(
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=200))
 def test_a_plain_word_stays_as_it_is(word: str) -> None:
     assert one_line(ValueError(word)) == word
+
+
+def test_one_thing_has_no_plural_and_none_or_several_have() -> None:
+    assert [quantity(number, "band") for number in (0, 1, 2)] == ["0 bands", "1 band", "2 bands"]
 
 
 def test_a_long_reason_shows_that_it_was_cut() -> None:

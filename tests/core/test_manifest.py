@@ -65,7 +65,7 @@ def test_a_manifest_reads_back_as_it_was() -> None:
         (("input", "mean"), [1, 2], "mean must have one value a band"),
         (("input", "bands"), ["red"], "three bands"),
         (("input", "gsd_m"), [10, 1], "gsd_m"),
-        (("input", "colour"), 1, "unknown field 'colour'"),
+        (("input", "colour"), 1, "unknown field 'colour'; it may have bands, pixel_type, value_range, mean, std"),
         (("target",), "toaster", "target"),
         (("sampling",), "guess", "sampling"),
         (("fallback",), "../other.onnx", "fallback must be a name"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ import pytest
 from numpy.typing import NDArray
 from places import BUNDLED
 
-from kda_edge.errors import ExportError
+from kda_edge.errors import ArtifactError, ExportError
 from kda_edge.export.lint import rules as lint
 from kda_edge.export.portable import portable_graph, resolution_cm
 from kda_edge.manifest import METADATA_KEY, InputContract, Manifest
+from kda_edge.runtime.engines.artifact import read_artifact
 from kda_edge.tiling.certificate_tiles import generated_tiles
 from kda_edge.tiling.fill_nodata import fill_nodata
 
@@ -191,6 +193,12 @@ def test_black_is_no_landslide_and_no_ground_beside_it_changes_as_for_the_runtim
         assert not Deepness(portable).classes(tile)[missing].any()
         away.append(np.abs(classes[0, 1] - judged(probability, 0.625)[0, 0])[~missing].mean())
     assert np.mean(away) < 0.02
+
+
+def test_kda_infer_says_what_a_portable_file_is_for(own: onnx.ModelProto, tmp_path: Path) -> None:
+    onnx.save(portable_graph(own, manifest()), tmp_path / "p.onnx")
+    with pytest.raises(ArtifactError, match="is a portable model, for QGIS Deepness and WebODM; kda-infer takes"):
+        read_artifact(tmp_path / "p.onnx")
 
 
 def test_an_empty_tile_holds_no_landslide(portable: onnxruntime.InferenceSession) -> None:

@@ -84,7 +84,7 @@ def _masks(options: argparse.Namespace, command: str) -> None:
         raise UsageError("--count must be 1 or more")
     names = options.name or distinct_names(options.ckpt)
     if len(names) != len(options.ckpt):
-        raise UsageError(f"{len(options.ckpt)} checkpoints need as many --name, not {len(names)}")
+        raise UsageError(f"give a --name for each --ckpt, {len(options.ckpt)}, not {len(names)}")
     require_distinct(names)
     device = resolve_device(options.device)
     checkpoints = [read_checkpoint(path) for path in options.ckpt]

@@ -15,7 +15,7 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
-from kda_edge.errors import DataError
+from kda_edge.errors import DataError, quantity
 from kda_edge.gdal_setup import set_up_gdal
 from kda_edge.manifest import InputContract
 from kda_edge.rasters.gdal_messages import GDAL_ERRORS, STRICT
@@ -106,7 +106,9 @@ def require_declared(facts: ImageFacts, path: Path, contract: InputContract, ban
             "declare pixel_type and value_range under [input] in the data file"
         )
     if facts.bands < max(bands):
-        raise DataError(f"{path} has {facts.bands} bands and band {max(bands)} was declared; set `bands` of its source")
+        raise DataError(
+            f"{path} has {quantity(facts.bands, 'band')} and band {max(bands)} was declared; set `bands` of its source"
+        )
     alpha = set(bands) & set(facts.alpha)
     if alpha:
         raise DataError(

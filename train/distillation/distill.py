@@ -17,8 +17,8 @@ from typing import Final
 import numpy as np
 import torch
 
-from kda_edge.errors import TrainingError, UsageError
-from kda_edge.networks.checkpoint import write_content
+from kda_edge.errors import TrainingError, UsageError, quantity
+from kda_edge.networks.checkpoint import DISTILLATION_FORMAT, write_content
 from kda_edge.paths import exists
 
 from ..data.batches import batches_of
@@ -86,7 +86,9 @@ def distill(
     crops = Crops(samples, data.input, config.augmentation, crop_px=config.crop_px, seed=config.seed)
     crops.preload()
     if len(crops) < config.batch:
-        raise TrainingError(f"{len(crops)} crops don't fill a batch of {config.batch}; lower --batch or add images")
+        raise TrainingError(
+            f"a batch of {config.batch} is not filled by {quantity(len(crops), 'crop')}; lower --batch or add images"
+        )
     steps_an_epoch = len(crops) // config.batch
     teachers = _cached_teachers(models, config) if cache is not None else {}
     compute = compute_of(
@@ -137,7 +139,7 @@ def distill(
                     Backbone(config.variant, adversarial.encoder_state(), data.input, summary, str(compute)),
                 )
                 done_so_far = {"epochs_done": epoch + 1, "step": step, "settings": settings, "compute": asdict(compute)}
-                write_content(last, {"format": "kda-edge distillation", "run": {**adversarial.state(), **done_so_far}})
+                write_content(last, {"format": DISTILLATION_FORMAT, "run": {**adversarial.state(), **done_so_far}})
                 _report(epoch, config, means, time.monotonic() - started)
             fabric.barrier()
     return out / "distilled.pt"

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kda_edge.errors import DataError, UsageError
+from kda_edge.errors import DataError, UsageError, quantity
 from kda_edge.manifest import InputContract
 from kda_edge.tiling.fill_nodata import fill_nodata
 
@@ -80,7 +80,9 @@ def read_view(
             "give imagery of that kind"
         )
     if facts.bands < max(sample.source.bands):
-        raise DataError(f"{sample.image} has {facts.bands} bands, not {max(sample.source.bands)}; name them: --bands")
+        raise DataError(
+            f"{sample.image} has {quantity(facts.bands, 'band')}, not {max(sample.source.bands)}; name them: --bands"
+        )
     check_sample(sample, contract)
     within = (0, 0, facts.width_px, facts.height_px)
     if at_xy is not None:

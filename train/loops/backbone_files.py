@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from kda_edge.errors import CheckpointError, ManifestError
 from kda_edge.manifest import InputContract, from_plain
-from kda_edge.networks.checkpoint import read_content, write_content
+from kda_edge.networks.checkpoint import BACKBONE_FORMAT, read_content, write_content
 
 from .run_state import clones
 
-FORMAT: Final = "kda-edge backbone"
+FORMAT: Final = BACKBONE_FORMAT
 FORMAT_VERSION: Final = 1
 REMEDY: Final = "give a distilled.pt of kda-train distill"
 

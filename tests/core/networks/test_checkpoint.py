@@ -15,6 +15,8 @@ from full_disks import room_for
 from kda_edge.errors import CheckpointError
 from kda_edge.manifest import InputContract, TrainingRecord
 from kda_edge.networks.checkpoint import (
+    BACKBONE_FORMAT,
+    DISTILLATION_FORMAT,
     Checkpoint,
     content_from_checkpoint,
     load_student,
@@ -175,6 +177,21 @@ def test_our_own_checkpoint_with_a_wrong_field_is_refused(
     write_content(tmp_path / "c.pt", {**content_from_checkpoint(checkpoint), key: value})
     with pytest.raises(CheckpointError, match=reason):
         read_checkpoint(tmp_path / "c.pt")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (BACKBONE_FORMAT, "holds phase 1 only, a distilled backbone; run kda-train segment with it as --backbone"),
+        (DISTILLATION_FORMAT, "holds phase 1 only; run kda-train segment with the distilled.pt beside it"),
+    ],
+)
+def test_what_phase_1_writes_is_refused_by_its_name_and_with_the_next_step(
+    kind: str, said: str, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    write_content(tmp_path / "d.pt", {"format": kind, "state_dict": checkpoint.student.state_dict()})
+    with pytest.raises(CheckpointError, match=f"d.pt {said}"):
+        read_checkpoint(tmp_path / "d.pt")
 
 
 def test_a_write_that_fails_keeps_the_file_that_was_there(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def _broken_link(path: Path) -> None:
     ("spoil", "reason"),
     [
         (_damaged, "can't be read as an image"),
-        (_grey, "has 1 bands and band 3 was declared"),
+        (_grey, "has 1 band and band 3 was declared"),
         (_sixteen_bit, "is uint16 and uint8 was declared"),
         (_broken_link, "there is no file"),
     ],

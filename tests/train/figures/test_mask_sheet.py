@@ -133,7 +133,7 @@ def test_masks_are_compared_on_images_that_chance_chose(
     ("words", "status", "message"),
     [
         (["--images", "nobody"], 2, "there is no image 'nobody'"),
-        (["--name", "a", "--name", "b"], 2, "1 checkpoints need as many --name, not 2"),
+        (["--name", "a", "--name", "b"], 2, "give a --name for each --ckpt, 1, not 2"),
         (["--count", "0"], 2, "--count must be 1 or more"),
         (["--ckpt", "missing.pt"], 1, "there is no checkpoint"),
         (["--panel-px", "1"], 2, "between 32 and 4096"),
