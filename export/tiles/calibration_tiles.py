@@ -99,8 +99,9 @@ def calibration_tiles(
             break
     if len(found) < CALIBRATION_TILES_MIN:
         raise SceneError(
-            f"{path} gives {quantity(len(found), 'tile')} of {tile_px} px with data, too few to calibrate on; give --calib "
-            f"a scene or a folder of at least {CALIBRATION_TILES_MIN} tiles like those it will map, 64 or more are better"
+            f"{path} gives {quantity(len(found), 'tile')} of {tile_px} px with data, too few to calibrate on; "
+            f"give --calib a scene or a folder of at least {CALIBRATION_TILES_MIN} tiles like those it will map, "
+            "64 or more are better"
         )
     drawn = list(_in_turns(_strata(found), count))
     tiles = [tile_at(chosen.path, chosen.corner, contract, tile_px) for _, chosen in drawn]

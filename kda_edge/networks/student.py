@@ -48,6 +48,15 @@ VARIANTS: Final = MappingProxyType(
 )
 
 
+def require_student(variant: str) -> None:
+    """Raise `UsageError` unless there are such a size and head."""
+    size, _, head = variant.partition("+")
+    if size not in VARIANTS:
+        raise UsageError(f"there is no student {size!r}; choose one of {', '.join(VARIANTS)}")
+    if head not in HEADS and variant != size:
+        raise UsageError(f"there is no head {head!r}; choose one of {', '.join(HEADS)}, or none for DCF")
+
+
 class Student(Network):
     """A landslide segmentation student.
 
@@ -62,11 +71,8 @@ class Student(Network):
 
     def __init__(self, variant: str) -> None:
         super().__init__()
+        require_student(variant)
         size, _, head = variant.partition("+")
-        if size not in VARIANTS:
-            raise UsageError(f"there is no student {size!r}; choose one of {', '.join(VARIANTS)}")
-        if head not in HEADS and variant != size:
-            raise UsageError(f"there is no head {head!r}; choose one of {', '.join(HEADS)}, or none for DCF")
         spec = VARIANTS[size]
         self.variant = variant
         self.encoder = PyramidVisionTransformer(spec.dims, spec.heads, spec.depths, DROP_PATH)

@@ -37,9 +37,8 @@ class TimmStudent(Network):
 
     def __init__(self, variant: str) -> None:
         super().__init__()
+        require_head(variant)
         self.backbone, _, head = variant.partition("+")
-        if head != DCF and head not in HEADS:
-            raise UsageError(f"there is no head {head!r}; choose one of {', '.join((DCF, *HEADS))}")
         self.variant = variant
         self.encoder, self.channels = _encoder(self.backbone)
         self.decoder = DcfOnAnyMaps(self.channels) if head == DCF else HEADS[head](self.channels)
@@ -76,6 +75,13 @@ class DcfOnAnyMaps(nn.Module):
         """Return the landslide logit, (B, 1, H, W), from maps at strides 4, 8, 16 and 32."""
         logit: Tensor = self.fuse([self.finest(maps[0]), *maps[1:]])
         return logit
+
+
+def require_head(variant: str) -> None:
+    """Raise `UsageError` unless a variant ends in a head that there is."""
+    head = variant.partition("+")[2]
+    if head != DCF and head not in HEADS:
+        raise UsageError(f"there is no head {head!r}; choose one of {', '.join((DCF, *HEADS))}")
 
 
 def is_timm_backbone(name: str) -> bool:

@@ -6,12 +6,15 @@ data sets than anything that rotation covers.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from kda_edge.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,13 @@ class Augmentation:
     flip: bool = True
     scale: tuple[float, float] = (0.75, 1.5)
     colour: float = 0.4
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        if not 0 < low <= high < math.inf:
+            raise UsageError(f"scale must be two magnifications above 0, the lower one first, not {low:g} {high:g}")
+        if not 0 <= self.colour <= 1:
+            raise UsageError(f"colour must lie between 0 and 1, not {self.colour:g}")
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from kda_edge.manifest import InputContract, from_plain
 from kda_edge.paths import is_dir, is_file, resolved
 
 from .image_files import read_facts, read_mask, require_declared, require_whole
-from .pairing import find_samples, split_samples
+from .pairing import ENDINGS, find_samples, split_samples
 from .sources import SPLITS, Sample, Source
 
 if sys.version_info >= (3, 11):
@@ -178,6 +178,10 @@ def source_from_folder(path: Path) -> Source | None:
 def _parse(path: Path) -> tuple[InputContract, tuple[Source, ...]]:
     if not is_file(path):
         raise DataError(f"there is no data file or folder {path}")
+    if path.suffix.lower() in ENDINGS:
+        raise DataError(
+            f"{path} is an image; labelled data is a folder with images/ and masks/, or a TOML file that describes it"
+        )
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -63,7 +63,7 @@ class DistillConfig(RunSettings):
         super().__post_init__()
         for name, choices in (("method", METHODS), ("balance", BALANCES), ("align", ALIGNMENTS), ("doors", DOORS)):
             require_choice(name, getattr(self, name), choices)
-        if self.temperature <= 0 or self.views < 0 or self.pseudo_px < 0:
-            raise UsageError("temperature must be above 0, views and pseudo_px not below 0")
+        if self.temperature <= 0:
+            raise UsageError("temperature must be above 0")
         if self.weights[0] <= 0 or (self.weights[1] <= 0 and self.method == "kda"):
             raise UsageError("the weights must be above 0; to leave the discriminator out, use --method kd")

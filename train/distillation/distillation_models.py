@@ -12,7 +12,7 @@ from torch import nn
 
 from kda_edge.errors import UsageError
 from kda_edge.networks.student import VARIANTS, Student
-from kda_edge.networks.timm_student import TimmStudent, is_timm_backbone
+from kda_edge.networks.timm_student import TimmStudent, is_timm_backbone, require_head
 
 from .alignment import AlignedStudent, matched_stages
 from .config import DistillConfig
@@ -78,16 +78,24 @@ def open_models(config: DistillConfig, device: torch.device) -> DistillationMode
     return DistillationModels(teacher, student.train(), discriminator, shapes)
 
 
+def require_variant(variant: str) -> None:
+    """Raise `UsageError` unless phase 1 can distil a backbone for a network of this name; none is made."""
+    if variant in VARIANTS:
+        return
+    if not is_timm_backbone(variant.partition("+")[0]):
+        raise UsageError(
+            f"there is no student {variant!r}; choose one of {', '.join(VARIANTS)}, or a backbone of timm with "
+            "the head that phase 2 will train, such as tf_efficientnet_lite0+dcf"
+        )
+    require_head(variant)
+
+
 def _encoder(config: DistillConfig) -> tuple[nn.Module, Sequence[int]]:
+    require_variant(config.variant)
     if config.variant in VARIANTS:
         encoder = Student(config.variant).encoder
         encoder.recompute = config.recompute
         return encoder, VARIANTS[config.variant].dims
-    if not is_timm_backbone(config.variant.partition("+")[0]):
-        raise UsageError(
-            f"there is no student {config.variant!r}; choose one of {', '.join(VARIANTS)}, or a backbone of timm with "
-            "the head that phase 2 will train, such as tf_efficientnet_lite0+dcf"
-        )
     if config.recompute:
         raise UsageError(f"{config.variant} has no PVT encoder; leave --recompute out")
     network = TimmStudent(config.variant)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Final
 
 from kda_edge.errors import UsageError
@@ -55,11 +56,25 @@ class RunSettings:
     threads: int = 0
 
     def __post_init__(self) -> None:
+        for one in fields(self):
+            _require_numbers(one.name, getattr(self, one.name))
         require_side("crop_px", self.crop_px)
         if self.epochs < 1 or self.batch < 1:
             raise UsageError("epochs and batch must be 1 or more")
         require_choice("precision", self.precision, PRECISIONS)
         require_choice("memory_format", self.memory_format, MEMORY_FORMATS)
+
+
+def _require_numbers(name: str, value: object) -> None:
+    """Refuse what no setting can be: a number below 0 or not finite, here or inside."""
+    if is_dataclass(value):
+        for one in fields(value):
+            _require_numbers(f"{name}.{one.name}", getattr(value, one.name))
+    elif isinstance(value, tuple):
+        for item in value:
+            _require_numbers(name, item)
+    elif isinstance(value, (int, float)) and not 0 <= value < math.inf:
+        raise UsageError(f"{name} must be a finite number, 0 or above, not {value}")
 
 
 def require_side(name: str, side_px: int) -> None:

@@ -45,6 +45,8 @@ class SegmentConfig(RunSettings):
         require_side("finish_px", self.finish_px)
         if self.evaluate_every < 1 or not 0 <= self.finish_epochs <= self.epochs:
             raise UsageError("evaluate_every must be 1 or more, and finish_epochs at most epochs")
+        if self.average >= 1:
+            raise UsageError(f"average must lie below 1, not be {self.average:g}; try 0.999")
         if self.encoder_weights and (self.init or self.backbone):
             raise UsageError("give weights for the encoder once: init, backbone or encoder_weights")
 
