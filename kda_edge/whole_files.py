@@ -10,6 +10,7 @@ import errno
 import math
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -88,6 +89,30 @@ def flush(path: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_FLUSH_OF_FOLDERS or not path.is_dir():
             raise
+
+
+def try_folder(folder: Path) -> None:
+    """Write a block to a nameless file in a folder, or where the folder would be made, and leave nothing behind.
+
+    Raises:
+        OSError: the folder can't be written to, or is full; or what would hold it is a file.
+        ValueError: the name can't be a path.
+    """
+    place = folder
+    while not _is_there(place):
+        place = place.parent
+    with tempfile.TemporaryFile(dir=place) as file:
+        file.write(bytes(4096))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _is_there(place: Path) -> bool:
+    try:
+        place.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def free_bytes_at(folder: Path) -> float:

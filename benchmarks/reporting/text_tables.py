@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from kda_edge.errors import UsageError
+from kda_edge.errors import OutputError, UsageError, one_line
+from kda_edge.paths import is_dir
+from kda_edge.whole_files import try_folder
 
 from ..measuring.percentiles import Interval
 from .result import SCHEMA, Estimate, Result, json_text, write_json
@@ -28,9 +30,21 @@ def add_json_option(parser: argparse.ArgumentParser, form: str = f"the schema is
 
 
 def require_json_path(given: str | None) -> None:
-    """Raise `UsageError` where `--json` would write over a file that is no JSON, such as the model after it."""
+    """Refuse a `--json` that can't be written, before anything is measured.
+
+    Raises:
+        UsageError: it would write over a file that is no JSON, such as the model after it.
+        OutputError: its folder is missing or can't be written to.
+    """
     if given not in (None, TO_STDOUT) and not str(given).endswith(".json"):
         raise UsageError(f"--json takes a file that ends in .json, not {given}; put --json last to print it instead")
+    if given not in (None, TO_STDOUT):
+        if not is_dir(Path(str(given)).parent):
+            raise OutputError(f"there is no folder {Path(str(given)).parent}; make it, or give another --json")
+        try:
+            try_folder(Path(str(given)).parent)
+        except OSError as error:
+            raise OutputError(f"{given} can't be written ({one_line(error)}); give another --json") from error
 
 
 def publish(result: Result, table: str, *, json_to: str | None) -> None:

@@ -69,10 +69,18 @@ def run(options: argparse.Namespace, command: str) -> None:
     """Distil as the options say."""
     from ..data.unlabelled import load_images
     from ..distillation.distill import distill
+    from ..distillation.distillation_models import require_variant
+    from ..loops.devices import resolve_device
+    from ..loops.output_places import require_folder
     from .progress_bar import ProgressBar
 
     del command
     config = settings_from(DistillConfig, options)
+    require_variant(config.variant)
+    resolve_device(config.device)
+    require_folder(options.out, "--out")
+    if options.cache:
+        require_folder(options.cache, "--cache")
     data = load_images(data_request(options))
     logging.info("%d images", len(data.samples["train"]))
     with ProgressBar() as progress:

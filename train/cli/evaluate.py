@@ -43,9 +43,14 @@ def _evaluate(options: argparse.Namespace, command: str) -> None:
     from ..data.data_file import load_data
     from ..loops.devices import resolve_device
     from ..loops.metric_reports import record_metrics, table, write_json
+    from ..loops.output_places import require_file
     from ..segmentation.evaluate import evaluate
     from .progress_bar import ProgressBar
 
+    require_file(options.json, "--json")
+    require_file(options.ckpt if options.record else None, "--record")
+    if options.threshold is not None and not 0 < options.threshold < 1:
+        raise UsageError(f"--threshold must lie between 0 and 1, not {options.threshold:g}")
     checkpoint = read_checkpoint(options.ckpt)
     data = load_data(data_request(options))
     samples = data.samples[options.split]

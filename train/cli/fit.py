@@ -42,15 +42,24 @@ def add_commands(commands: Any) -> None:
 
 def run(options: argparse.Namespace, command: str) -> None:
     """Run both phases as the options say."""
+    from kda_edge.networks.by_name import require_network
+
     from ..data.data_file import load_data
     from ..data.unlabelled import load_images
     from ..fit import fit, read_fit_config
+    from ..loops.devices import resolve_device
+    from ..loops.output_places import require_folder
     from .progress_bar import ProgressBar
 
     shared = {name: getattr(options, name) for name in SHARED_OPTIONS if getattr(options, name) is not None}
     shared["seed"] = options.seed
     own = {name: getattr(options, name) for name in DISTILL_OPTIONS if getattr(options, name) is not None}
     config = read_fit_config(options.config, {"distill": {**shared, **own}, "segment": shared})
+    require_network(config.segment.variant)
+    resolve_device(config.segment.device)
+    require_folder(options.out, "--out")
+    if options.cache:
+        require_folder(options.cache, "--cache")
     request = data_request(options)
     data = load_data(request)
     images = load_images(dataclasses.replace(request, path=options.images, root=None) if options.images else request)

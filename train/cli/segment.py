@@ -53,10 +53,19 @@ def add_commands(commands: Any) -> None:
 
 def run(options: argparse.Namespace, command: str) -> None:
     """Train as the options say."""
+    from kda_edge.networks.by_name import require_network
+
     from ..data.data_file import load_data
+    from ..loops.devices import resolve_device
+    from ..loops.output_places import require_folder
     from ..segmentation.segment import segment
     from .progress_bar import ProgressBar
 
+    config = config_from(options)
+    require_network(config.variant)
+    require_folder(options.out, "--out")
+    resolve_device(config.device)
+    data = load_data(data_request(options))
     fresh = not options.init and not options.backbone and not options.encoder_weights
     if fresh and options.backbone_rate[0] < FRESH_BACKBONE_RATE:
         logging.warning(
@@ -64,8 +73,6 @@ def run(options: argparse.Namespace, command: str) -> None:
             "consider --backbone-rate 5e-4 5e-6 --clip-norm 1, or start from --backbone or --init",
             options.backbone_rate[0],
         )
-    config = config_from(options)
-    data = load_data(data_request(options))
     logging.info("%s", {split: len(samples) for split, samples in data.samples.items()})
     with ProgressBar() as progress:
         best = segment(config, data, options.out, command=command, resume=options.resume, progress=progress)

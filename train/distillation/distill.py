@@ -27,6 +27,7 @@ from ..data.data_file import DataSet
 from ..loops.backbone_files import Backbone, write_backbone
 from ..loops.compute_choice import compute_of
 from ..loops.metric_reports import EpochLog
+from ..loops.output_places import keeping, require_folder
 from ..loops.parallel import FABRIC_PRECISIONS, mean_everywhere, open_fabric, share_of
 from ..loops.run_state import run_of, settings_of
 from ..loops.shared_batches import shared_batches
@@ -72,6 +73,9 @@ def distill(
         raise TrainingError("there are no images to learn from; name groups for the train split in the data file")
     if cache is not None and not config.views:
         raise UsageError("a cache needs crops that come again; set --views 1 or more")
+    require_folder(out, "--out")
+    if cache is not None:
+        require_folder(cache, "--cache")
     settings = settings_of(config, data)
     last = out / "last.pt"
     if exists(last) and not resume:
@@ -132,14 +136,13 @@ def distill(
                 if progress is not None and fabric.is_global_zero:
                     progress(f"epoch {epoch + 1}/{config.epochs}", done, steps_an_epoch)
             means = dict(zip(FIGURES, mean_everywhere(fabric, list(sums / steps_an_epoch)), strict=True))
-            log.write(epoch + 1, {f"distill/{name}": value for name, value in means.items()})
             if fabric.is_global_zero:
-                write_backbone(
-                    out / "distilled.pt",
-                    Backbone(config.variant, adversarial.encoder_state(), data.input, summary, str(compute)),
-                )
+                backbone = Backbone(config.variant, adversarial.encoder_state(), data.input, summary, str(compute))
                 done_so_far = {"epochs_done": epoch + 1, "step": step, "settings": settings, "compute": asdict(compute)}
-                write_content(last, {"format": DISTILLATION_FORMAT, "run": {**adversarial.state(), **done_so_far}})
+                with keeping(out, epoch + 1):
+                    log.write(epoch + 1, {f"distill/{name}": value for name, value in means.items()})
+                    write_backbone(out / "distilled.pt", backbone)
+                    write_content(last, {"format": DISTILLATION_FORMAT, "run": {**adversarial.state(), **done_so_far}})
                 _report(epoch, config, means, time.monotonic() - started)
             fabric.barrier()
     return out / "distilled.pt"

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from kda_edge.errors import OutputError, UsageError, one_line
 from kda_edge.paths import is_dir
-from kda_edge.whole_files import write_whole
+from kda_edge.whole_files import try_folder, write_whole
 
 Bytes = npt.NDArray[np.uint8]
 Color = tuple[int, int, int]
@@ -105,11 +105,15 @@ def write_line(page: Bytes, text: str, left: int, top: int) -> None:
 
 
 def require_place(path: Path, ending: str) -> None:
-    """Raise `UsageError` unless a file of this ending can lie there; before anything is computed."""
+    """Raise `UsageError` or `OutputError` unless a file of this ending can lie there; before anything is computed."""
     if path.suffix.lower() != ending:
         raise UsageError(f"{path} must end in {ending}")
     if not is_dir(path.parent):
         raise UsageError(f"there is no folder {path.parent} for {path.name}; make it first")
+    try:
+        try_folder(path.parent)
+    except OSError as error:
+        raise OutputError(f"{path} can't be written ({one_line(error)}); choose another place") from error
 
 
 def write_png(path: Path, picture: Bytes) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from kda_edge.errors import MissingDependency, TrainingError, UsageError, one_line
+from kda_edge.errors import MissingDependency, UsageError
 from kda_edge.metrics import ConfusionCounts
 from kda_edge.networks.checkpoint import read_content, write_content
-from kda_edge.paths import is_utf8
 from kda_edge.whole_files import write_whole
+
+from .output_places import require_folder
 
 COLUMNS = ("iou", "precision", "recall", "f1", "mean_iou", "overall_accuracy")
 HEADINGS = ("IoU", "precision", "recall", "F1", "mIoU", "OA")
@@ -59,7 +62,7 @@ class EpochLog:
 
     Raises:
         MissingDependency: tensorboard is not installed.
-        TrainingError: the folder can't be created, or has a name that TensorBoard can't write under.
+        TrainingError: the folder can't be written to, or has a name that TensorBoard can't write under.
     """
 
     def __init__(self, out: Path, first_epoch: int, *, writes: bool) -> None:
@@ -70,15 +73,27 @@ class EpochLog:
             from torch.utils.tensorboard import SummaryWriter
         except ModuleNotFoundError as error:
             raise MissingDependency("tensorboard", extra="train") from error
-        _ready_folder(out)
+        require_folder(out, "--out")
+        out.mkdir(parents=True, exist_ok=True)
         self._writer = SummaryWriter(log_dir=str(out), purge_step=first_epoch + 1 if first_epoch else None)
 
     def __enter__(self) -> EpochLog:
+        self._hook = threading.excepthook
+        threading.excepthook = self._unless_told
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        try:
+            if self._writer is not None:
+                with suppress(OSError) if error is not None else nullcontext():  # a full disk has been told
+                    self._writer.close()
+        finally:
+            threading.excepthook = self._hook
+
+    def _unless_told(self, fault: threading.ExceptHookArgs) -> None:
+        """Print a thread's traceback, but not of a disk: TensorBoard's thread raises that once more in `write`."""
+        if not issubclass(fault.exc_type, OSError):
+            self._hook(fault)
 
     def write(self, epoch: int, figures: Mapping[str, float]) -> None:
         """Log figures by name at the end of an epoch, counted from 1."""
@@ -86,12 +101,3 @@ class EpochLog:
             for name, value in figures.items():
                 self._writer.add_scalar(name, value, epoch)
             self._writer.flush()
-
-
-def _ready_folder(out: Path) -> None:
-    if not is_utf8(out):
-        raise TrainingError(f"{str(out)!r} is a name that is not UTF-8; choose another folder with --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{out} can't be created ({one_line(error)}); choose another folder with --out") from error

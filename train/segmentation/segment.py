@@ -31,6 +31,7 @@ from ..data.data_file import DataSet
 from ..loops.compute_choice import Compute, compute_of
 from ..loops.metric_reports import EpochLog
 from ..loops.optimizers import decay_groups, set_rates
+from ..loops.output_places import keeping, require_folder
 from ..loops.parallel import open_fabric, set_share, share_of, summed, wrapped
 from ..loops.run_state import WeightAverage, restore_run, run_of, settings_of, state_of_run
 from ..loops.schedules import crop_side_px
@@ -73,6 +74,7 @@ def segment(
     """
     if not data.samples["train"]:
         raise TrainingError("no samples are in the train split; name groups or fractions for it in the data file")
+    require_folder(out, "--out")
     settings = settings_of(config, data)
     last, best = out / "last.pt", out / "best.pt"
     if exists(last) and not resume:
@@ -170,18 +172,13 @@ def segment(
             better = (judged and iou >= best_iou) or not data.samples["val"]
             best_iou = iou if better else best_iou
             counts = evaluation.counts(threshold)
-            log.write(
-                epoch + 1,
-                {
-                    "train/loss": loss_sum / steps_an_epoch,
-                    "train/gradient_norm": float(gradient_norm),
-                    "train/backbone_rate": optimizer.param_groups[0]["lr"],
-                    **{f"val {group}/{k}": v for group, one in counts.items() for k, v in one.as_dict().items()},
-                },
-            )
+            figures = {
+                "train/loss": loss_sum / steps_an_epoch,
+                "train/gradient_norm": float(gradient_norm),
+                "train/backbone_rate": optimizer.param_groups[0]["lr"],
+                **{f"val {group}/{k}": v for group, one in counts.items() for k, v in one.as_dict().items()},
+            }
             if fabric.is_global_zero:
-                if better:
-                    write_checkpoint(best, checkpoint)
                 state = state_of_run(
                     student,
                     optimizer,
@@ -192,7 +189,11 @@ def segment(
                     settings=settings,
                     compute=compute,
                 )
-                write_content(last, {**content_from_checkpoint(checkpoint), "run": state})
+                with keeping(out, epoch + 1):
+                    log.write(epoch + 1, figures)
+                    if better:
+                        write_checkpoint(best, checkpoint)
+                    write_content(last, {**content_from_checkpoint(checkpoint), "run": state})
                 LOGGER.info(
                     "epoch %d/%d: loss %.4f, %s (best %.3f), %.0f s",
                     *(epoch + 1, config.epochs, loss_sum / steps_an_epoch),

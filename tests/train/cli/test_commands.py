@@ -62,7 +62,21 @@ def test_the_command_trains_evaluates_and_writes_what_it_measured(
         (["segment", "--data", "{folders}", "--out", "o", "--variant", "mini"], 2, "no network 'mini'"),
         (["segment", "--data", "{folders}", "--out", "o", "--device", "cuda:99"], 2, "CUDA"),
         (["segment", "--data", "{folders}", "--out", "o", "--pixel-type", "uint16"], 2, "needs --value-range"),
+        (["segment", "--data", "{folders}", "--out", "o", "--backbone-rate", "nan", "1"], 2, "backbone_rate must be"),
+        (["segment", "--data", "{folders}", "--out", "o", "--scale", "2", "1"], 2, "the lower one first, not 2 1"),
+        (["segment", "--data", "{folders}", "--out", "o", "--colour", "nan"], 2, "between 0 and 1, not nan"),
+        (["segment", "--data", "none", "--out", "o", "--variant", "mini"], 2, "no network 'mini'"),
+        (["segment", "--data", "none", "--out", "o", "--variant", "nano+dcff"], 2, "no head 'dcff'"),
+        (["distill", "--data", "none", "--out", "o", "--variant", "mini"], 2, "no student 'mini'"),
+        (["segment", "--data", "none", "--out", "{folders}/images/s00.png"], 1, "is a file, and --out takes a folder"),
+        (["distill", "--data", "none", "--out", "{folders}/images/s00.png"], 1, "is a file, and --out takes a folder"),
+        (["distill", "--data", "none", "--out", "o", "--cache", "/proc/x"], 1, "/proc/x can't be written to"),
+        (["segment", "--data", "none", "--out", "/proc/run/1"], 1, "/proc/run/1 can't be written to (No such file"),
+        (["segment", "--data", "{folders}/images/s00.png", "--out", "o"], 1, "is an image; labelled data is a folder"),
         (["evaluate", "--data", "{folders}", "--ckpt", "none.pt"], 1, "no checkpoint none.pt"),
+        (["evaluate", "--data", "none", "--ckpt", "none.pt", "--threshold", "nan"], 2, "--threshold must lie between"),
+        (["evaluate", "--data", "none", "--ckpt", "none.pt", "--json", "no/m.json"], 1, "there is no folder no for"),
+        (["evaluate", "--data", "none", "--ckpt", "none.pt", "--json", "/proc/m.json"], 1, "/proc/m.json can't be"),
     ],
 )
 def test_each_mistake_has_one_line_and_leaves_nothing(
@@ -74,6 +88,7 @@ def test_each_mistake_has_one_line_and_leaves_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if "cuda:99" in arguments and torch.cuda.is_available():
@@ -82,6 +97,7 @@ def test_each_mistake_has_one_line_and_leaves_nothing(
     assert main([word.replace("{folders}", str(folders)) for word in arguments]) == status
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("kda-train: ")
+    assert not caplog.text, "no advice about a run that can't begin"
     assert message in error
     assert sorted(os.listdir(tmp_path)) == before
 
