@@ -104,7 +104,8 @@ def write_picture(scene: Scene, sketch: Sketch, out_path: Path) -> npt.NDArray[A
         out_path.write_bytes(png.tobytes())
     except OSError as error:
         raise OutputError(
-            f"the picture can't be written to {out_path} ({one_line(error)}); free some space or choose another folder"
+            f"the picture can't be written to {out_path.parent} ({one_line(error)}); "
+            "free some space or choose another folder"
         ) from error
     return values
 

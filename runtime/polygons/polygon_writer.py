@@ -209,5 +209,6 @@ def _as_output_error(path: Path) -> Iterator[None]:
         raise
     except FAILURES as error:
         raise OutputError(
-            f"the polygons can't be written to {path} ({one_line(error)}); free some space or choose another folder"
+            f"the polygons can't be written to {path.parent} ({one_line(error)}); "
+            "free some space or choose another folder"
         ) from error

@@ -131,10 +131,10 @@ def locked(path: Path) -> Iterator[BinaryIO]:
         try:
             file = open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+b", buffering=0)  # noqa: PTH123, SIM115 -- an open descriptor has no path; closed below
         except OSError as error:
-            raise OutputError(
-                f"{path} can't be opened ({one_line(error)}); "
-                f"{'remove it or ' * exists(path)}choose another folder with -o"
-            ) from error
+            remedy = "choose another folder with -o"
+            if exists(path):
+                raise OutputError(f"{path} can't be opened ({one_line(error)}); remove it or {remedy}") from error
+            raise OutputError(f"{path.parent} can't be written to ({one_line(error)}); {remedy}") from error
         with file, closed_in_forks(file.close):
             _lock(path, file)
             if not _is_under(path, file):  # its owner has removed it between our opening and locking it

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from kda_edge.errors import MissingDependency, UsageError
+from kda_edge.errors import MissingDependency, OutputError, UsageError, one_line
 from kda_edge.metrics import ConfusionCounts
 from kda_edge.networks.checkpoint import read_content, write_content
 from kda_edge.whole_files import write_whole
@@ -37,6 +37,7 @@ def record_metrics(path: Path, threshold: float, measured: Mapping[str, dict[str
 
     Raises:
         UsageError: a published state dict, which has no record.
+        OutputError: it can't be written; the checkpoint is as it was.
     """
     content = dict(read_content(path))
     record = content.get("training")
@@ -44,12 +45,26 @@ def record_metrics(path: Path, threshold: float, measured: Mapping[str, dict[str
         raise UsageError(f"{path.name} is a bare state dict and has no training record; leave --record out")
     content["threshold"] = float(threshold)
     content["training"] = {**record, "metrics": {**record["metrics"], **measured}}
-    write_content(path, content)
+    _written(path, lambda: write_content(path, content))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON atomically."""
-    write_whole(path, (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+    """Write JSON atomically.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    _written(path, lambda: write_whole(path, text.encode()))
+
+
+def _written(path: Path, write: Callable[[], None]) -> None:
+    try:
+        write()
+    except OSError as error:
+        raise OutputError(
+            f"{path} can't be written ({one_line(error)}); free some space, or choose another place"
+        ) from error
 
 
 class EpochLog:

@@ -188,7 +188,7 @@ def test_a_full_disk_is_named(tmp_path: Path, suffix: str) -> None:
     layers = layers_of(blobs((300, 300), seed=6))
     resource.setrlimit(resource.RLIMIT_FSIZE, (70_000, hard))
     try:
-        with pytest.raises(OutputError, match=rf"m\{suffix} \(.+\); free some space"):
+        with pytest.raises(OutputError, match=rf"to {tmp_path} \(.+\); free some space"):
             fed(tmp_path / f"m{suffix}", layers)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -235,3 +235,8 @@ def test_a_place_that_can_not_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "f").mkdir()
     with pytest.raises(OutputError, match=r"can't be opened .*choose another folder"):
         locked(tmp_path / "f").__enter__()
+
+
+def test_a_folder_that_takes_no_files_is_named_and_not_the_hidden_file(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"^/proc/self can't be written to \(.*\); choose another folder with -o$"):
+        locked(Path("/proc/self/.map.journal")).__enter__()
