@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from kda_edge import __version__
-from kda_edge.commands import ended
+from kda_edge.commands import SubcommandParser, ended
 from kda_edge.standard_streams import with_steady_streams
 
 PROGRAM: Final = "kda-bench"
@@ -53,7 +53,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command", parser_class=SubcommandParser)
     for name, (module, line) in COMMANDS.items():
         if name not in words[:1]:
             commands.add_parser(name, help=line)

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from kda_edge.errors import Cancelled, KdaEdgeError, UsageError, one_line
 
 EXIT_ERROR: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130  # as a shell says it: 128 and the number of SIGINT
+
+
+class SubcommandParser(argparse.ArgumentParser):
+    """A parser of a subcommand's words; an option that it does not know is told under its usage, not the program's."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse words; what nobody knows ends the program, with the exit code of wrong usage."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
 
 
 def ended(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kda_edge.commands import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, complain, ended
+from kda_edge.commands import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, SubcommandParser, complain, ended
 from kda_edge.errors import Cancelled, EngineError, MissingDependency, OutputError, UsageError, VideoError
 
 # A command that does what its argument says, in a process of its own.
@@ -154,3 +155,20 @@ def test_a_fault_of_ours_keeps_its_traceback() -> None:
 def test_what_was_printed_before_an_error_is_there() -> None:
     done = subprocess.run(command("fail"), capture_output=True, text=True, check=False, env=BUFFERED)
     assert done.stdout == "some words\n"
+
+
+@pytest.mark.parametrize("words", [["judge", "--split", "val", "--bananas", "3"], ["judge", "stray"]])
+def test_what_a_subcommand_does_not_know_is_told_under_its_own_usage(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = argparse.ArgumentParser(prog="kda-thing")
+    judge = parser.add_subparsers(parser_class=SubcommandParser).add_parser("judge")
+    judge.add_argument("--split")
+    assert parser.parse_args(["judge", "--split", "val"]).split == "val"
+    with pytest.raises(SystemExit) as end:
+        parser.parse_args(words)
+    assert end.value.code == 2
+    usage, *_, error = capsys.readouterr().err.splitlines()
+    assert usage == "usage: kda-thing judge [-h] [--split SPLIT]"
+    unknown = " ".join(words[3:] or words[1:])
+    assert error == f"kda-thing judge: error: unrecognized arguments: {unknown}"

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kda_edge import __version__
-from kda_edge.commands import ended
+from kda_edge.commands import SubcommandParser, ended
 from kda_edge.errors import MissingDependency
 from kda_edge.standard_streams import with_steady_streams
 
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="kda-train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"kda-train {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=SubcommandParser)
     for module in (fit, distill, segment, evaluate, explain):
         module.add_commands(commands)
     return parser
