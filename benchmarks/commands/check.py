@@ -1,7 +1,8 @@
 """Fail where a new result is worse than an old one, beyond what the noise of both explains.
 
 A figure is worse when its 95 % bounds and those of the old one do not overlap, and it has changed by more than both
-runs' noise together, and by more than --least. A figure that has gone is a failure too. One line for each. A run so
+runs' noise together, and by more than --least; a phase by more than --least of the whole call, since that is what its
+user waits for. A figure that has gone is a failure too. One line for each. A run so
 noisy that it could hide --blind is refused, because passing it would mean nothing.
 
 Example: kda-bench check new.json old.json
@@ -10,6 +11,8 @@ Example: kda-bench check new.json old.json
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,6 +25,8 @@ from .options import positive_number
 
 LEAST: Final = 0.03  # changes below this are of no interest; the stability rule lets windows differ as much
 BLIND: Final = 0.25  # noise that could hide a change of a quarter makes a gate worthless
+PHASE: Final = "phase."  # begins the names of figures that are parts of `WHOLE`
+WHOLE: Final = "latency.p50"
 MACHINE: Final = ("processor", "cores", "gpu")  # figures of other machines can't be compared
 
 
@@ -90,6 +95,7 @@ def verdict_of(new: Result, old: Result, *, least: float = LEAST, blind: float =
     """
     failures, unjudged, better = [], [], []
     by_key = {figure.key: figure for figure in new.figures}
+    wholes = {figure.key[1:]: figure.value for figure in old.figures if figure.name == WHOLE}
     gated = [figure for figure in old.figures if figure.better != "neither"]
     for result, which in ((new, "new"), (old, "old")):
         if not result.steady:
@@ -109,7 +115,7 @@ def verdict_of(new: Result, old: Result, *, least: float = LEAST, blind: float =
         moved += f"worse by {worse_by:.1%}, " if worse_by > 0 else f"better by {-worse_by:.1%}, "
         if noise > blind:
             failures.append(f"{name}: noise of {noise:.0%} could hide any change; measure on a quiet machine")
-        elif worse_by > max(least, noise):
+        elif worse_by > max(least, noise) and felt(after, before, wholes) > least:
             if lies_apart(after, before):
                 failures.append(f"{name}: {moved}noise {noise:.1%})")
             elif lies_apart(after, before) is None:
@@ -131,6 +137,18 @@ def change(after: Figure, before: Figure) -> float:
         return 0.0 if after.value == 0 else (1.0 if (after.value > 0) == (before.better == "lower") else -1.0)
     grown = (after.value - before.value) / abs(before.value)
     return grown if before.better == "lower" else -grown
+
+
+def felt(after: Figure, before: Figure, wholes: Mapping[tuple[str, ...], float]) -> float:
+    """Return the change of a phase as a share of the call that it is a part of; infinite where it is no part.
+
+    Args:
+        after: figure.
+        before: figure.
+        wholes: time of a whole call, in the unit of its phases, by what it was measured of.
+    """
+    whole = wholes.get(before.key[1:], 0.0)
+    return abs(after.value - before.value) / whole if before.name.startswith(PHASE) and whole else math.inf
 
 
 def lies_apart(worse: Figure, than: Figure) -> bool | None:

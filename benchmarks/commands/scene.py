@@ -2,7 +2,8 @@
 
 Mpx/s and km2/h (where the size of a pixel on the ground is known), how long the engine is busy, what each phase takes
 (read, prepare, infer, blend, write, vectorise), peak memory, and energy where this machine tells it. Phases run side by
-side, so that they add up to more than the wall clock shows; `infer` is how long the engine was called.
+side, so that they add up to more than the wall clock shows, and shares are of their sum; `infer` is how long the engine
+was called.
 
 With `--engine instant` no model runs, and the table is of the host: by stage, against a plain copy of the scene.
 
@@ -78,7 +79,8 @@ class Repeat:
     Attributes:
         wall_s: from call to finished files.
         busy_s: in which the engine was at work.
-        tiles: that the engine was given.
+        tiles: of the scene, as kda-infer counts them.
+        computed_tiles: that the engine was given; tiles without data are not.
         phases_s: by phase, of all threads; `infer` is `busy_s`.
         memory_mb: most resident memory of the process; None where nothing tells it.
     """
@@ -86,6 +88,7 @@ class Repeat:
     wall_s: float
     busy_s: float
     tiles: int
+    computed_tiles: int
     phases_s: dict[str, float]
     memory_mb: float | None
 
@@ -197,6 +200,7 @@ def scene_figures(repeats: list[Repeat], ground: Ground, loaded_mb: float | None
         Figure.from_interval("throughput", wall.inverse(ground.mpx), "Mpx/s", "higher"),
         Figure.from_interval("engine.busy", busy, "", "neither"),
         Figure("tiles", repeats[-1].tiles, "", "neither"),
+        Figure("tiles.computed", repeats[-1].computed_tiles, "", "neither"),
     ]
     if ground.gsd_m is not None:
         km2 = ground.mpx * ground.gsd_m**2
@@ -214,13 +218,13 @@ def scene_figures(repeats: list[Repeat], ground: Ground, loaded_mb: float | None
 
 def scene_table(result: Result) -> str:
     """Return the table for people."""
-    wall = next(figure.value for figure in result.figures if figure.name == "wall.p50")
+    all_phases_s = sum(figure.value for figure in result.figures if figure.name.startswith("phase."))
     rows = []
     for figure in result.figures:
-        share = f"{figure.value / wall:.1%}" if figure.name.startswith("phase.") else ""
+        share = f"{figure.value / all_phases_s:.1%}" if figure.name.startswith("phase.") and all_phases_s else ""
         bounds = "" if figure.low is None or figure.high is None else f"{figure.low:.4g} .. {figure.high:.4g}"
         rows.append((figure.name, f"{number_text(figure.value)} {figure.unit}".strip(), bounds, share))
-    return table_of(("figure", "median", "95 %", "of the wall clock"), rows)
+    return table_of(("figure", "median", "95 %", "of all phases"), rows)
 
 
 def write_phases(result: Result, folder: Path) -> None:
@@ -248,4 +252,4 @@ def _repeat(segmenter: Segmenter, engine: BusyEngine, options: argparse.Namespac
             f"{result.failed_tiles} tiles failed ({result.notes[0]}); times of a map with holes mean nothing"
         )
     phases_s = {phase: float(sampler.seconds[phase]) for phase in PHASES} | {"infer": engine.busy_s}
-    return Repeat(wall_s, engine.busy_s, engine.tiles, phases_s, peak_rss_mb())
+    return Repeat(wall_s, engine.busy_s, result.tiles, engine.tiles, phases_s, peak_rss_mb())

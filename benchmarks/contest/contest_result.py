@@ -84,7 +84,7 @@ def comparison_table(result: Result, laps: Mapping[str, Sequence[MeasuredLap]], 
         )
         for label in rounds.names
     ]
-    header = ("contestant", "wall p50, s", f"over {ours}", "processor, s", "peak memory, MB", "tiles")
+    header = ("contestant", "wall p50, s", f"over {ours}", "processor, s", "peak memory, MB", "tiles computed")
     settings = [
         f"- {label}: " + "; ".join(f"{name} {value}" for name, value in chosen.items() if name != "open_s")
         for label, chosen in result.settings["contestants"].items()

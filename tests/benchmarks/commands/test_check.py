@@ -59,6 +59,24 @@ def test_throughput_is_worse_when_it_falls() -> None:
     assert not verdict_of(result([mpx(12.0)]), result([mpx(10.0)])).failures
 
 
+def phased(phase_ms: float, batch: int = 1) -> Result:
+    part = Figure("phase.prepare", phase_ms, "ms", "lower", {"batch": batch}, phase_ms, phase_ms, 0.0)
+    return result([latency(10.0), part])
+
+
+def test_a_phase_is_worse_only_where_the_whole_call_would_be_felt_to_be() -> None:
+    """0.003 ms of 10 are nobody's loss, though the phase takes half as long again."""
+    assert not verdict_of(phased(0.009), phased(0.006)).failures
+    assert not verdict_of(phased(1.25), phased(1.0)).failures  # 25 % of the phase, 2.5 % of the call
+    (line,) = verdict_of(phased(1.4), phased(1.0)).failures
+    assert line.startswith("phase.prepare batch=1: 1 -> 1.4 ms (worse by 40.0%")
+    assert not verdict_of(phased(1.4), phased(1.0), least=0.05).failures
+
+
+def test_a_phase_of_a_call_that_was_not_measured_is_judged_by_itself() -> None:
+    assert verdict_of(phased(0.009, batch=2), phased(0.006, batch=2)).failures
+
+
 def test_bounds_that_overlap_do_not_fail() -> None:
     assert not verdict_of(result([latency(11.0, half_width=0.8)]), result([latency(10.0, half_width=0.8)])).failures
 
