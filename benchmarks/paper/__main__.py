@@ -88,7 +88,12 @@ def _parser() -> argparse.ArgumentParser:
         help="state dicts <timm name>.safetensors, .pth or .pt; none is fetched",
     )
     add("--teacher-of", nargs="+", default=[], metavar="NAME=MODEL", help="a timm model in a teacher's place")
-    add("--discriminator", default="", metavar="MODEL", help="its frozen eyes; default: what stands for DINOv2-B")
+    add(
+        "--discriminator",
+        default="",
+        metavar="MODEL",
+        help="the frozen model inside it; default: what stands for DINOv2-B",
+    )
     add("--peer-weights", default=IMAGENET, metavar="WHAT", help="of the peers' encoders: imagenet, none or a folder")
     machine = parser.add_argument_group("the machine; may change from start to start")
     add = machine.add_argument

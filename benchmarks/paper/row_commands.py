@@ -33,7 +33,7 @@ TEACHERS: Final = MappingProxyType(
         "ConvNeXt-XL": "convnext_xlarge.fb_in22k",
     }
 )
-EYES: Final = "DINOv2-B"  # the paper's name of the model inside the discriminator
+SEEN_THROUGH: Final = "DINOv2-B"  # the paper's name of the model inside the discriminator
 ENDINGS: Final = (".safetensors", ".pth", ".pt")
 RANDOM: Final = "none"
 AUGMENTATION: Final = (
@@ -99,7 +99,7 @@ class Settings:
             raise UsageError(f"--variant {self.variant}: there is no such student; choose one of {', '.join(VARIANTS)}")
         if not self.data.exists():
             raise UsageError(f"there is no data file or folder {self.data}; give CAS, or a TOML file, with --data")
-        for name, model in (*self.teacher_of.items(), (EYES, self.eyes)):
+        for name, model in (*self.teacher_of.items(), (SEEN_THROUGH, self.seen_through)):
             if name not in TEACHERS:
                 raise UsageError(f"the paper has no teacher {name!r}; it has {', '.join(TEACHERS)}")
             if not re.fullmatch(r"[\w.-]+", model):
@@ -112,9 +112,9 @@ class Settings:
             raise UsageError(f"--peer-weights {self.peer_weights}: give imagenet, none, or a folder of state dicts")
 
     @property
-    def eyes(self) -> str:
+    def seen_through(self) -> str:
         """Timm's name of the frozen model inside the discriminator."""
-        return self.discriminator or self.model_of(EYES)
+        return self.discriminator or self.model_of(SEEN_THROUGH)
 
     def model_of(self, teacher: str) -> str:
         """Return timm's name of a teacher of the paper, or of what stands in for it."""
@@ -139,7 +139,7 @@ class Settings:
             "precision": self.precision,
             "threshold": self.threshold,
             "teacher_of": dict(self.teacher_of),
-            "discriminator": self.eyes,
+            "discriminator": self.seen_through,
             "peer_weights": self.peer_weights,
             "augmentation": f"rotation, flips, {shlex.join(AUGMENTATION)}",
             "distill_options": shlex.join(self.distill_options),
@@ -179,10 +179,15 @@ def missing_weights(row: PaperRow, settings: Settings) -> str:
         peers = settings.peer_weights
         lacking = peers not in (IMAGENET, RANDOM) and not _file_in(Path(peers), row.network)
         return f"{peers} has no {row.network}{{{','.join(ENDINGS)}}}" if lacking else ""
-    models = [settings.model_of(row.teacher), *([settings.eyes] if row.method == "kda" else [])]
+    stand_in_for = {settings.model_of(row.teacher): f"--teacher-of {row.teacher}=MODEL"}
+    if row.method == "kda":
+        stand_in_for.setdefault(settings.seen_through, "--discriminator MODEL")
     folder = settings.weights_dir
-    absent = [model for model in models if folder is not None and not _file_in(folder, model)]
-    return f"{folder} has no {absent[0]}{{{','.join(ENDINGS)}}}" if absent else ""
+    absent = [model for model in stand_in_for if folder is not None and not _file_in(folder, model)]
+    if not absent:
+        return ""
+    lacking = f"{folder} has no {absent[0]}{{{','.join(ENDINGS)}}}"
+    return f"{lacking} (what is there can stand in: {stand_in_for[absent[0]]})"
 
 
 def _distill(row: PaperRow, seed: int, common: tuple[str, ...], settings: Settings) -> Step:
@@ -192,8 +197,8 @@ def _distill(row: PaperRow, seed: int, common: tuple[str, ...], settings: Settin
     arguments += ["--teacher", teacher, *_weights_option("--teacher-weights", teacher, settings)]
     arguments += ["--method", row.method]
     if row.method == "kda":
-        arguments += ["--weights", *map(str, row.weights), "--discriminator", settings.eyes]
-        arguments += _weights_option("--discriminator-weights", settings.eyes, settings)
+        arguments += ["--weights", *map(str, row.weights), "--discriminator", settings.seen_through]
+        arguments += _weights_option("--discriminator-weights", settings.seen_through, settings)
     arguments += [*_phase(0, settings), *AUGMENTATION, *settings.distill_options]
     return Step(folder, tuple(arguments), machine=_machine(settings, pvt=True))
 

@@ -112,7 +112,7 @@ def _differences(settings: Settings) -> list[tuple[str, Any, Any]]:
     paper = Settings(settings.data, Path())
     names = ("variant", "epochs", "batch", "crop_px")
     both = [(name.replace("_px", ", px,"), getattr(settings, name), getattr(paper, name)) for name in names]
-    both.append(("model inside the discriminator", settings.eyes, TEACHERS["DINOv2-B"]))
+    both.append(("model inside the discriminator", settings.seen_through, TEACHERS["DINOv2-B"]))
     return [(what, ours, theirs) for what, ours, theirs in both if ours != theirs]
 
 

@@ -131,7 +131,10 @@ class _Trials:
             graph = self.build(key)
             measured = self.measure(graph)
             self.known[key] = math.inf if math.isnan(measured) else measured
-            self.log(f"{what}: damage {self.known[key]:.6g}, allowed {self.allowed:.6g}")
+            used = self.known[key] / self.allowed if self.allowed else math.inf if self.known[key] else 0.0
+            self.log(
+                f"{what}: " + (f"uses {used:.0%} of the loss that is allowed" if used < math.inf else "does not hold")
+            )
             trial = _Trial(tuple(sorted(key)), graph, self.known[key])
             if self.best is None or self._order(trial) < self._order(self.best):
                 self.best = trial

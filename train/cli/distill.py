@@ -34,9 +34,19 @@ def add_commands(commands: Any) -> None:
     add("--teacher-weights", default="", metavar="FILE", help="its state dict; default: fetched by name")
     add("--teacher-px", type=int, default=0, help="enlarge crops to this side for the teacher; default: --crop-px")
     add("--method", choices=METHODS, default="kda", help="kda: with a discriminator; kd: without")
-    add("--discriminator", default=DINOV2_B, metavar="NAME", help="its frozen eyes; default: %(default)s")
+    add(
+        "--discriminator",
+        default=DINOV2_B,
+        metavar="NAME",
+        help="the frozen model of timm that it judges through; default: %(default)s",
+    )
     add("--discriminator-weights", default="", metavar="FILE", help="its state dict; default: fetched by name")
-    add("--doors", choices=DOORS, default="shared", help="of the discriminator: one for both, or one a role")
+    add(
+        "--doors",
+        choices=DOORS,
+        default="shared",
+        help="input layers of the discriminator: shared by teacher and student, or one a role",
+    )
     add("--pseudo-px", type=int, default=0, help="side of the image that it is shown; default: --crop-px")
     add("--weights", type=float, nargs=2, default=(0.6, 0.4), metavar=("KL", "MSE"), help="of the two losses")
     add(

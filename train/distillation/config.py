@@ -30,7 +30,7 @@ class DistillConfig(RunSettings):
         method: `kda`, or `kd` for the same without discriminator.
         discriminator: timm's name of the frozen model that the discriminator looks through.
         discriminator_weights: its state dict; empty: fetched, or the teacher's where it is the same model.
-        doors: of the discriminator: `shared` by teacher and student, or one a `role`.
+        doors: input layers of the discriminator: `shared` by teacher and student, or one a `role`.
         pseudo_px: side of the image that it is shown; 0: `crop_px`, resized to what the model takes.
         weights: of the divergence and of the score distance.
         balance: `fixed` weights, or `adaptive`: the gradients of the two terms stand in the ratio of `weights`.

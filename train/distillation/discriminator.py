@@ -4,11 +4,11 @@ Source: KDA, doi 10.1109/LGRS.2025.3597685, section II-A: learned layers turn a 
 frozen DINOv2-B looks at it, and a multilevel convolutional head gives one score an image. What the paper leaves open
 is decided here:
 
-- **One door for both, or one a role.** The layers before the frozen backbone are never chosen by the number of
-  channels, as in the published code (two maps may have the same). With a door a role the discriminator can tell the
-  two apart without looking: the doors learn different constants, and the student can do nothing about it (a test
-  shows it on equal maps). Since the student's map has been brought to the teacher's channels, both take one `shared`
-  door by default (docs/adr/0004).
+- **One door (input layers) for both, or one a role.** What comes before the frozen backbone is never chosen by the
+  number of channels, as in the published code (two maps may have the same). With a door a role the discriminator can
+  tell the two apart without looking: the doors learn different constants, and the student can do nothing about it (a
+  test shows it on equal maps). Since the student's map has been brought to the teacher's channels, both take one
+  `shared` door by default (docs/adr/0004).
 - **Group norm, no batch norm.** Statistics over a batch would see teacher and student apart and tell them apart.
 - **The score is a probability.** The discriminator maximises a squared difference, which has no largest value
   unless the scores are bounded.

@@ -137,6 +137,32 @@ def test_a_wrong_option_is_one_line_that_says_what_to_do(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("start", ["test_vit", "student"])
+def test_table_iv_needs_no_network_where_one_model_stands_in_for_teacher_and_discriminator(
+    start: str, cas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / f"{start}.pt").touch()
+    arguments = ["table4", "--data", str(cas), "--out", str(tmp_path / "out"), "--weights-dir", str(weights)]
+    assert paper.main([*arguments, "--dry-run"]) == 2
+    assert "(what is there can stand in: --teacher-of DINOv2-L=MODEL)" in capsys.readouterr().err
+    arguments += ["--teacher-of", f"DINOv2-L={start}"]
+    assert paper.main([*arguments, "--dry-run"]) == 2
+    assert "(what is there can stand in: --discriminator MODEL)" in capsys.readouterr().err
+    run = FakeTrain()
+    assert paper.main([*arguments, "--discriminator", start], run) == 0
+    distill, *others = run.commands
+    assert {option: distill[distill.index(option) + 1] for option in ("--teacher", "--discriminator")} == {
+        "--teacher": start,
+        "--discriminator": start,
+    }
+    for option in ("--teacher-weights", "--discriminator-weights"):
+        assert distill[distill.index(option) + 1] == str(weights / f"{start}.pt")
+    assert [command[0] for command in others] == ["segment", "evaluate"] * 5
+    assert not any("imagenet" in command for command in others)
+
+
 def test_further_options_and_the_machine_reach_both_phases_and_only_the_former_are_settings(
     cas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

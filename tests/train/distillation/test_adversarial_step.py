@@ -50,7 +50,9 @@ def test_both_networks_learn_in_bfloat16_where_every_map_is_resized(
 
 
 @pytest.mark.parametrize("align", ["last", "stages"])
-def test_teacher_and_frozen_eyes_never_change(config: DistillConfig, images: DataSet, align: str) -> None:
+def test_teacher_and_frozen_discriminator_backbone_never_change(
+    config: DistillConfig, images: DataSet, align: str
+) -> None:
     adversarial = adversarial_step(dataclasses.replace(config, align=align), images)
     assert adversarial.adversary is not None
     before = adversarial.teacher.digest(), adversarial.adversary.backbone.digest()
