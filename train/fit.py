@@ -30,6 +30,7 @@ from kda_edge.paths import exists
 from .data.data_file import DataSet
 from .distillation.config import DistillConfig
 from .distillation.distill import distill
+from .loops.known_data import known_data
 from .loops.run_state import run_of, settings_of
 from .segmentation.config import SegmentConfig
 from .segmentation.segment import segment
@@ -130,6 +131,11 @@ def fit(
         raise TrainingError(f"{second / 'last.pt'} exists; go on with --resume, or choose another folder with --out")
     backbone = first / "distilled.pt"
     if not (resume and exists(backbone) and _is_done(first / "last.pt", config.distill, images)):
+        if exists(second / "last.pt") and exists(first / "last.pt"):
+            raise TrainingError(
+                f"{second / 'last.pt'} was begun from the backbone of a phase 1 that was over; leave [distill] as it "
+                "was, or choose another folder with --out"
+            )
         backbone = distill(config.distill, images, first, resume=resume, cache=cache, progress=progress)
     settings = dataclasses.replace(config.segment, backbone=str(backbone))
     return segment(settings, data, second, command=command, resume=resume, progress=progress)
@@ -139,4 +145,5 @@ def _is_done(last: Path, config: DistillConfig, images: DataSet) -> bool:
     """Whether phase 1 has ended, with these very settings; the teacher need not be opened then."""
     if not exists(last):
         return False
-    return int(run_of(last, settings_of(config, images))["epochs_done"]) == config.epochs
+    known, _ = known_data(images, last.parent)
+    return int(run_of(last, settings_of(config, images, known))["epochs_done"]) == config.epochs

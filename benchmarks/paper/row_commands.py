@@ -186,8 +186,8 @@ def missing_weights(row: PaperRow, settings: Settings) -> str:
     absent = [model for model in stand_in_for if folder is not None and not _file_in(folder, model)]
     if not absent:
         return ""
-    lacking = f"{folder} has no {absent[0]}{{{','.join(ENDINGS)}}}"
-    return f"{lacking} (what is there can stand in: {stand_in_for[absent[0]]})"
+    file = f"{absent[0]}{{{','.join(ENDINGS)}}}"
+    return f"{folder} has no {file} (what is there can stand in: {stand_in_for[absent[0]]})"
 
 
 def _distill(row: PaperRow, seed: int, common: tuple[str, ...], settings: Settings) -> Step:

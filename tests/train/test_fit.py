@@ -80,7 +80,23 @@ def test_other_settings_of_a_phase_that_is_over_are_refused(
     config = tmp_path / "fit.toml"
     config.write_text(config.read_text().replace("student_rate = [1e-3, 1e-4]", "student_rate = [1e-3, 1e-5]"))
     assert main([*run, "--resume"]) == 1
-    assert "was trained with another student_rate" in capsys.readouterr().err
+    assert "was trained with student_rate" in capsys.readouterr().err
+
+
+def test_a_longer_phase_1_under_a_phase_2_that_was_begun_is_refused_and_a_longer_phase_2_is_not(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = [*command, "--out", str(tmp_path / "run")]
+    assert main(run) == 0
+    config = tmp_path / "fit.toml"
+    was = config.read_text()
+    config.write_text(was.replace("epochs = 2", "epochs = 3", 1))
+    assert main([*run, "--resume"]) == 1
+    assert "leave [distill] as it was" in capsys.readouterr().err
+    first, second = was.split("[segment]")
+    config.write_text(f"{first}[segment]{second.replace('epochs = 2', 'epochs = 3')}")
+    assert main([*run, "--resume"]) == 0
+    assert read_checkpoint(tmp_path / "run" / "segment" / "last.pt").training.epochs == 3
 
 
 def test_a_run_in_the_way_is_found_before_hours_of_phase_1(

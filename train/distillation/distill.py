@@ -26,10 +26,11 @@ from ..data.crops import Crops
 from ..data.data_file import DataSet
 from ..loops.backbone_files import Backbone, write_backbone
 from ..loops.compute_choice import compute_of
+from ..loops.known_data import keep_digests, known_data
 from ..loops.metric_reports import EpochLog
 from ..loops.output_places import keeping, require_folder
 from ..loops.parallel import FABRIC_PRECISIONS, mean_everywhere, open_fabric, share_of
-from ..loops.run_state import run_of, settings_of
+from ..loops.run_state import lengthened, lengthening, run_of, settings_of
 from ..loops.shared_batches import shared_batches
 from .adversarial_step import FIGURES, AdversarialStep
 from .config import DistillConfig
@@ -76,11 +77,13 @@ def distill(
     require_folder(out, "--out")
     if cache is not None:
         require_folder(cache, "--cache")
-    settings = settings_of(config, data)
+    known, digests = known_data(data, out, progress)
+    settings = settings_of(config, data, known)
     last = out / "last.pt"
     if exists(last) and not resume:
         raise TrainingError(f"{last} exists; go on with --resume, or choose another folder with --out")
     run = run_of(last, settings) if resume and exists(last) else None
+    changes = lengthened(run, config.epochs)
     fabric = open_fabric(config.device)
     if config.batch % fabric.world_size:
         raise UsageError(f"a batch of {config.batch} can't be shared by {fabric.world_size} processes")
@@ -110,13 +113,15 @@ def distill(
     if run is not None:
         adversarial.restore(run)
         first_epoch, step = run["epochs_done"], run["step"]
-        LOGGER.info("resuming after %d of %d epochs", first_epoch, config.epochs)
+        LOGGER.info("resuming after %d of %d epochs%s", first_epoch, config.epochs, lengthening(changes[-1:]))
     if cache is not None:
         teacher, slots = teachers[compute.precision], len(crops) * config.views
         adversarial.cache = FeatureCache(cache, teacher=teacher, shapes=models.shapes, slots=slots)
-    summary = f"{config.method} from {models.teacher.name}, {len(samples)} images without labels"
+    summary = f"{config.method} from {models.teacher.name}, {len(samples)} images without labels{lengthening(changes)}"
 
     with EpochLog(out, first_epoch, writes=fabric.is_global_zero) as log:
+        if fabric.is_global_zero:
+            keep_digests(out, digests)
         for epoch in range(first_epoch, config.epochs):
             started = time.monotonic()
             torch.manual_seed(config.seed * 100_003 + epoch)  # stochastic depth, as a function of the epoch
@@ -139,6 +144,7 @@ def distill(
             if fabric.is_global_zero:
                 backbone = Backbone(config.variant, adversarial.encoder_state(), data.input, summary, str(compute))
                 done_so_far = {"epochs_done": epoch + 1, "step": step, "settings": settings, "compute": asdict(compute)}
+                done_so_far["lengthened"] = changes
                 with keeping(out, epoch + 1):
                     log.write(epoch + 1, {f"distill/{name}": value for name, value in means.items()})
                     write_backbone(out / "distilled.pt", backbone)

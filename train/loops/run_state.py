@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -16,11 +16,15 @@ from kda_edge.networks.checkpoint import read_content
 
 from ..data.data_file import DataSet
 from .compute_choice import Compute
+from .known_data import Known, first_difference
 from .schedules import ema_decay
 from .settings import AUTO, SPEED_ONLY, RunSettings
 
 # Settings that older runs don't have, and the values that mean what those runs did.
 ADDED_LATER: Final = {"memory_format": (AUTO, "contiguous")}
+
+
+NOT_RECORDED: Final = "not recorded"
 
 
 class WeightAverage:
@@ -66,6 +70,7 @@ def state_of_run(
     best_iou: float,
     settings: Mapping[str, Any],
     compute: Compute,
+    lengthened: Sequence[Sequence[int]] = (),
 ) -> dict[str, Any]:
     """Return the one dict that resumes; random generators are not in it, since they are functions of the epoch."""
     return {
@@ -74,6 +79,7 @@ def state_of_run(
         "best_iou": best_iou,
         "settings": dict(settings),
         "compute": dataclasses.asdict(compute),
+        "lengthened": [list(one) for one in lengthened],
         "network": clones(network.state_dict()),
         "average": clones(average.average),
         "optimizer": optimizer.state_dict(),
@@ -95,16 +101,19 @@ def clones(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
 
 
-def settings_of(config: RunSettings, data: DataSet) -> dict[str, Any]:
-    """Return what must be equal for a run to be resumed: settings that decide the weights, and samples by name.
+def settings_of(config: RunSettings, data: DataSet, known: Known) -> dict[str, Any]:
+    """Return what must be equal for a run to be resumed: settings that decide the weights, and the data by content.
 
     Args:
         config: of either phase.
         data: what it learns from.
+        known: the same by content, as `known_data` returns it.
     """
     settings = dataclasses.asdict(config)
     for speed_only in SPEED_ONLY:
         settings.pop(speed_only, None)
+    settings["data"] = known
+    # By name, as runs before there was `data` know theirs.
     settings["samples"] = [f"{s.source.name}/{s.group}/{s.image.name}" for s in data.samples["train"]]
     settings["input"] = dataclasses.asdict(data.input)
     return settings
@@ -114,19 +123,59 @@ def run_of(last: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the run that a file holds.
 
     Raises:
-        TrainingError: it holds none, or one with other settings; the first that differs is named.
+        TrainingError: it holds none, or one with other settings or data; the first that differs is told with its old
+            and its new value. More epochs than before are no difference: the run is lengthened.
     """
     run = read_content(last).get("run")
     if not isinstance(run, dict):
         raise TrainingError(f"{last} holds no run to resume; start in another folder with --out")
     recorded = run["settings"]
-    changed = sorted(
-        key
-        for key, value in settings.items()
-        if (recorded[key] != value if key in recorded else value not in ADDED_LATER.get(key, ()))
-    )
-    if changed:
-        raise TrainingError(
-            f"{last} was trained with another {changed[0]}; resume with the same settings, or use --out"
-        )
+    for key, value in sorted(settings.items()):
+        if key == "data" or (key == "samples" and "data" in recorded):
+            continue
+        old = recorded.get(key, ADDED_LATER.get(key, (None, NOT_RECORDED))[1])
+        same = value in ADDED_LATER.get(key, ()) if key not in recorded else old == value
+        if not same and not (key == "epochs" and value > old):
+            name, before, now = _innermost(key, old, value)
+            raise TrainingError(
+                f"{last} was trained with {name} {before}, not {now}; resume with the same settings, or use --out"
+            )
+    moved = first_difference(recorded["data"], settings["data"]) if "data" in recorded else ""
+    if moved:
+        raise TrainingError(f"{last} was trained on other data: {moved}; bring back what was, or use --out")
     return run
+
+
+def lengthened(run: Mapping[str, Any] | None, epochs: int) -> list[list[int]]:
+    """Return each time that a run was lengthened: epochs done then, and epochs asked for before and after.
+
+    Schedules are functions of the step and of the epochs asked for: the epochs to come have the rates and crops that a
+    run of the new length has there, those that are done keep what they had.
+
+    Args:
+        run: as `run_of` returns it; None: a new one.
+        epochs: asked for now.
+    """
+    if run is None:
+        return []
+    before, earlier = run["settings"]["epochs"], [list(one) for one in run.get("lengthened", [])]
+    return earlier if epochs == before else [*earlier, [run["epochs_done"], before, epochs]]
+
+
+def lengthening(changes: Sequence[Sequence[int]]) -> str:
+    """Return how a run was lengthened, for records; empty: it was not."""
+    return "".join(f"; lengthened after epoch {done} from {old} to {new} epochs" for done, old, new in changes)
+
+
+def _innermost(key: str, old: object, new: object) -> tuple[str, object, object]:
+    """Return the name of the first value that differs inside two settings, and both values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted(old.keys() | new.keys()):
+            if old.get(name, NOT_RECORDED) != new.get(name, NOT_RECORDED):
+                return _innermost(f"{key}.{name}", old.get(name, NOT_RECORDED), new.get(name, NOT_RECORDED))
+    if isinstance(old, list) and isinstance(new, list):
+        for number, (one, other) in enumerate(zip(old, new, strict=False)):
+            if one != other:
+                return f"{key}[{number}]", one, other
+        return f"{key}:", len(old), len(new)
+    return key, old, new

@@ -29,11 +29,20 @@ from ..data.batches import batches_of
 from ..data.crops import Crops
 from ..data.data_file import DataSet
 from ..loops.compute_choice import Compute, compute_of
+from ..loops.known_data import keep_digests, known_data
 from ..loops.metric_reports import EpochLog
 from ..loops.optimizers import decay_groups, set_rates
 from ..loops.output_places import keeping, require_folder
 from ..loops.parallel import open_fabric, set_share, share_of, summed, wrapped
-from ..loops.run_state import WeightAverage, restore_run, run_of, settings_of, state_of_run
+from ..loops.run_state import (
+    WeightAverage,
+    lengthened,
+    lengthening,
+    restore_run,
+    run_of,
+    settings_of,
+    state_of_run,
+)
 from ..loops.schedules import crop_side_px
 from ..loops.shared_batches import shared_batches
 from .config import SegmentConfig
@@ -75,11 +84,13 @@ def segment(
     if not data.samples["train"]:
         raise TrainingError("no samples are in the train split; name groups or fractions for it in the data file")
     require_folder(out, "--out")
-    settings = settings_of(config, data)
+    known, digests = known_data(data, out, progress)
+    settings = settings_of(config, data, known)
     last, best = out / "last.pt", out / "best.pt"
     if exists(last) and not resume:
         raise TrainingError(f"{last} exists; go on with --resume, or choose another folder with --out")
     run = run_of(last, settings) if resume and exists(last) else None
+    changes = lengthened(run, config.epochs)
     fabric = open_fabric(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -103,9 +114,11 @@ def segment(
     if run is not None:
         restore_run(run, student, optimizer, average)
         first_epoch, step, best_iou = run["epochs_done"], run["step"], run["best_iou"]
-        LOGGER.info("resuming after %d of %d epochs", first_epoch, config.epochs)
+        LOGGER.info("resuming after %d of %d epochs%s", first_epoch, config.epochs, lengthening(changes[-1:]))
 
     with EpochLog(out, first_epoch, writes=fabric.is_global_zero) as log:
+        if fabric.is_global_zero:
+            keep_digests(out, digests)
         for epoch in range(first_epoch, config.epochs):
             started = time.monotonic()
             torch.manual_seed(config.seed * 100_003 + epoch)  # stochastic depth, as a function of the epoch
@@ -163,7 +176,7 @@ def segment(
                     config,
                     threshold=threshold,
                     evaluation=evaluation,
-                    command=command,
+                    command=command + lengthening(changes),
                     epochs=epoch + 1,
                     teacher=teacher,
                     compute=compute,
@@ -188,6 +201,7 @@ def segment(
                     best_iou=best_iou,
                     settings=settings,
                     compute=compute,
+                    lengthened=changes,
                 )
                 with keeping(out, epoch + 1):
                     log.write(epoch + 1, figures)

@@ -13,9 +13,10 @@ from kda_edge.errors import TrainingError
 from kda_edge.manifest import InputContract
 from kda_edge.networks.checkpoint import write_content
 from kda_edge.train.data.data_file import DataSet
-from kda_edge.train.loops.run_state import WeightAverage, run_of, settings_of
+from kda_edge.train.loops.run_state import WeightAverage, lengthened, lengthening, run_of, settings_of
 from kda_edge.train.loops.settings import SPEED_ONLY
 from kda_edge.train.segmentation.config import SegmentConfig
+from kda_edge.train.segmentation.losses import LossWeights
 
 NOTHING = DataSet(InputContract(), {"train": (), "val": (), "test": ()})
 
@@ -45,31 +46,48 @@ def test_the_average_takes_counters_as_they_are() -> None:
 
 def resumed(tmp_path: Path, recorded: dict[str, Any], config: SegmentConfig) -> dict[str, Any]:
     write_content(tmp_path / "last.pt", {"run": {"settings": recorded, "epochs_done": 7}})
-    return run_of(tmp_path / "last.pt", settings_of(config, NOTHING))
+    return run_of(tmp_path / "last.pt", settings_of(config, NOTHING, {}))
 
 
 def test_a_run_is_resumed_with_its_own_settings_and_the_first_that_differs_is_named(tmp_path: Path) -> None:
     config = SegmentConfig(epochs=9)
-    recorded = settings_of(config, NOTHING)
+    recorded = settings_of(config, NOTHING, {})
     assert resumed(tmp_path, recorded, config)["epochs_done"] == 7
-    for name, value in (("epochs", 8), ("seed", 1), ("memory_format", "contiguous"), ("precision", "bf16")):
-        with pytest.raises(TrainingError, match=f"was trained with another {name}; resume with the same settings"):
+    for name, before, value in (
+        ("epochs", 9, 8),
+        ("seed", 0, 1),
+        ("memory_format", "auto", "contiguous"),
+        ("precision", "auto", "bf16"),
+    ):
+        with pytest.raises(TrainingError, match=f"trained with {name} {before}, not {value}; resume with the same"):
             resumed(tmp_path, recorded, dataclasses.replace(config, **{name: value}))
+    with pytest.raises(TrainingError, match=r"trained with loss\.dice 0\.0, not 1\.0; resume"):
+        resumed(tmp_path, recorded, dataclasses.replace(config, loss=LossWeights(dice=1.0)))
 
 
 def test_settings_that_only_change_the_speed_may_change(tmp_path: Path) -> None:
     others = {"workers": 5, "device": "cpu", "threads": 3, "recompute": True}
     assert set(others) == set(SPEED_ONLY)
-    resumed(tmp_path, settings_of(SegmentConfig(), NOTHING), SegmentConfig(**others))  # type: ignore[arg-type]
+    resumed(tmp_path, settings_of(SegmentConfig(), NOTHING, {}), SegmentConfig(**others))  # type: ignore[arg-type]
 
 
 def test_an_older_run_without_a_memory_format_was_contiguous(tmp_path: Path) -> None:
-    older = settings_of(SegmentConfig(), NOTHING)
+    older = settings_of(SegmentConfig(), NOTHING, {})
     del older["memory_format"]
     for same in ("auto", "contiguous"):
         resumed(tmp_path, older, SegmentConfig(memory_format=same))
-    with pytest.raises(TrainingError, match="another memory_format"):
+    with pytest.raises(TrainingError, match="trained with memory_format contiguous, not channels_last"):
         resumed(tmp_path, older, SegmentConfig(memory_format="channels_last"))
+
+
+def test_a_run_is_lengthened_and_its_record_says_when(tmp_path: Path) -> None:
+    config = SegmentConfig(epochs=9)
+    run = resumed(tmp_path, settings_of(config, NOTHING, {}), dataclasses.replace(config, epochs=12))
+    assert lengthened(None, 9) == lengthened(run, 9) == []
+    assert lengthened(run, 12) == [[7, 9, 12]]
+    again = {**run, "settings": {"epochs": 12}, "epochs_done": 12, "lengthened": [[7, 9, 12]]}
+    assert lengthened(again, 20) == [[7, 9, 12], [12, 12, 20]]
+    assert lengthening(lengthened(again, 20)[-1:]) == "; lengthened after epoch 12 from 12 to 20 epochs"
 
 
 def test_a_file_without_a_run_is_no_run(tmp_path: Path) -> None:

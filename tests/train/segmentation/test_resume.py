@@ -114,7 +114,7 @@ def test_a_run_from_before_there_were_memory_formats_is_resumed_as_it_was(
     content = dict(read_content(cut(config, data, tmp_path / "old")))
     del content["compute"], content["run"]["compute"], content["run"]["settings"]["memory_format"]
     write_content(tmp_path / "old" / "last.pt", content)
-    with pytest.raises(TrainingError, match="trained with another memory_format"):
+    with pytest.raises(TrainingError, match="trained with memory_format contiguous, not channels_last"):
         segment(dataclasses.replace(config, memory_format="channels_last"), data, tmp_path / "old", resume=True)
     segment(dataclasses.replace(config, memory_format="auto"), data, tmp_path / "old", resume=True)
     assert_same_end(tmp_path / "whole", tmp_path / "old")
@@ -153,7 +153,7 @@ def test_a_run_in_the_way_is_not_overwritten_and_other_settings_do_not_resume(
     before = (tmp_path / "run" / "last.pt").read_bytes()
     with pytest.raises(TrainingError, match="go on with --resume, or choose another folder"):
         segment(config, data, tmp_path / "run")
-    with pytest.raises(TrainingError, match="trained with another seed"):
+    with pytest.raises(TrainingError, match="trained with seed 0, not 1; resume"):
         segment(dataclasses.replace(config, seed=1), data, tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "last.pt").read_bytes() == before
     segment(dataclasses.replace(config, workers=1), data, tmp_path / "run", resume=True)  # decides no weight
