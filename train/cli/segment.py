@@ -44,6 +44,7 @@ def add_commands(commands: Any) -> None:
     add("--clip-norm", type=float, default=0.0, help="largest gradient norm; 0: not limited")
     add("--average", type=float, default=0.0, metavar="DECAY", help="average the weights, e.g. 0.999; 0: don't")
     add("--evaluate-every", type=int, default=1, metavar="N", help="judge every N-th epoch on the val groups")
+    add("--patience", type=int, default=0, metavar="N", help="end after N epochs without a better val IoU; 0: never")
     add("--loss", type=float, nargs=3, default=(0.4, 0.6, 0.0), metavar=("CE", "FOCAL", "DICE"))
     add("--scale", type=float, nargs=2, default=(0.75, 1.5), metavar=("LOW", "HIGH"), help="random magnification")
     add("--colour", type=float, default=0.4, help="strength of the colour jitter, 0 to 1")

@@ -18,7 +18,7 @@ from ..data.data_file import DataSet
 from .compute_choice import Compute
 from .known_data import Known, first_difference
 from .schedules import ema_decay
-from .settings import AUTO, SPEED_ONLY, RunSettings
+from .settings import AUTO, ENDS_ONLY, SPEED_ONLY, RunSettings
 
 # Settings that older runs don't have, and the values that mean what those runs did.
 ADDED_LATER: Final = {"memory_format": (AUTO, "contiguous")}
@@ -68,6 +68,7 @@ def state_of_run(
     epochs_done: int,
     step: int,
     best_iou: float,
+    best_epoch: int,
     settings: Mapping[str, Any],
     compute: Compute,
     lengthened: Sequence[Sequence[int]] = (),
@@ -77,6 +78,7 @@ def state_of_run(
         "epochs_done": epochs_done,
         "step": step,
         "best_iou": best_iou,
+        "best_epoch": best_epoch,
         "settings": dict(settings),
         "compute": dataclasses.asdict(compute),
         "lengthened": [list(one) for one in lengthened],
@@ -110,8 +112,8 @@ def settings_of(config: RunSettings, data: DataSet, known: Known) -> dict[str, A
         known: the same by content, as `known_data` returns it.
     """
     settings = dataclasses.asdict(config)
-    for speed_only in SPEED_ONLY:
-        settings.pop(speed_only, None)
+    for free in (*SPEED_ONLY, *ENDS_ONLY):
+        settings.pop(free, None)
     settings["data"] = known
     # By name, as runs before there was `data` know theirs.
     settings["samples"] = [f"{s.source.name}/{s.group}/{s.image.name}" for s in data.samples["train"]]

@@ -14,6 +14,7 @@ from ..data.augmentation import Augmentation
 AUTO: Final = "auto"  # what a trial at the start of the run finds fastest
 PRECISIONS: Final = (AUTO, "fp32", "bf16")
 MEMORY_FORMATS: Final = (AUTO, "contiguous", "channels_last")
+ENDS_ONLY: Final = ("patience",)  # settings that say when a run ends, and leave each epoch as it is
 SPEED_ONLY: Final = ("workers", "device", "threads", "recompute")  # settings that leave the weights as they are
 
 

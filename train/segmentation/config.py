@@ -25,6 +25,7 @@ class SegmentConfig(RunSettings):
         average: share of the averaged weights that survives a step; 0: no averaging.
         loss: weights of the terms.
         evaluate_every: epochs from one judgement on the val groups to the next; the last epoch is always judged.
+        patience: epochs without a better val IoU after which the run ends; 0: it never ends early.
     """
 
     batch: int = 16
@@ -39,12 +40,15 @@ class SegmentConfig(RunSettings):
     average: float = 0.0
     loss: LossWeights = field(default_factory=LossWeights)
     evaluate_every: int = 1
+    patience: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_side("finish_px", self.finish_px)
         if self.evaluate_every < 1 or not 0 <= self.finish_epochs <= self.epochs:
             raise UsageError("evaluate_every must be 1 or more, and finish_epochs at most epochs")
+        if 0 < self.patience < self.evaluate_every:
+            raise UsageError("patience must be at least evaluate_every: no other epoch can be better")
         if self.average >= 1:
             raise UsageError(f"average must lie below 1, not be {self.average:g}; try 0.999")
         if self.encoder_weights and (self.init or self.backbone):

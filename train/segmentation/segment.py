@@ -86,6 +86,10 @@ def segment(
     require_folder(out, "--out")
     known, digests = known_data(data, out, progress)
     settings = settings_of(config, data, known)
+    if config.patience and not data.samples["val"]:
+        raise TrainingError(
+            "no samples are in the val split, which --patience waits for; name groups for it, or leave it"
+        )
     last, best = out / "last.pt", out / "best.pt"
     if exists(last) and not resume:
         raise TrainingError(f"{last} exists; go on with --resume, or choose another folder with --out")
@@ -110,16 +114,20 @@ def segment(
     crops.preload()
     steps_an_epoch = math.ceil(len(crops) / config.batch)
     rates = {"backbone": config.backbone_rate, "decoder": config.decoder_rate}
-    first_epoch, step, best_iou = 0, 0, -1.0
+    first_epoch, step, best_iou, best_epoch = 0, 0, -1.0, 0
     if run is not None:
         restore_run(run, student, optimizer, average)
         first_epoch, step, best_iou = run["epochs_done"], run["step"], run["best_iou"]
+        best_epoch = run.get("best_epoch", first_epoch)
         LOGGER.info("resuming after %d of %d epochs%s", first_epoch, config.epochs, lengthening(changes[-1:]))
 
     with EpochLog(out, first_epoch, writes=fabric.is_global_zero) as log:
         if fabric.is_global_zero:
             keep_digests(out, digests)
         for epoch in range(first_epoch, config.epochs):
+            if 0 < config.patience <= epoch - best_epoch:
+                LOGGER.info("ended after %d epochs: no val IoU above %.3f since epoch %d", epoch, best_iou, best_epoch)
+                break
             started = time.monotonic()
             torch.manual_seed(config.seed * 100_003 + epoch)  # stochastic depth, as a function of the epoch
             crops.epoch = epoch
@@ -183,6 +191,7 @@ def segment(
                 )
             iou = val_iou if math.isfinite(val_iou) else 0.0
             better = (judged and iou >= best_iou) or not data.samples["val"]
+            best_epoch = epoch + 1 if judged and iou > best_iou else best_epoch
             best_iou = iou if better else best_iou
             counts = evaluation.counts(threshold)
             figures = {
@@ -199,6 +208,7 @@ def segment(
                     epochs_done=epoch + 1,
                     step=step,
                     best_iou=best_iou,
+                    best_epoch=best_epoch,
                     settings=settings,
                     compute=compute,
                     lengthened=changes,

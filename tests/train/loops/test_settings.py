@@ -45,6 +45,7 @@ def test_settings_that_can_not_be_right_are_refused_in_both_phases(
         ({"decoder_rate": (1e-3, -1e-5)}, "decoder_rate must be a finite number, 0 or above, not -1e-05"),
         ({"loss": LossWeights(math.inf)}, "loss.cross_entropy must be a finite number, 0 or above, not inf"),
         ({"average": 1.0}, "average must lie below 1"),
+        ({"patience": 2, "evaluate_every": 3}, "patience must be at least evaluate_every"),
         ({"encoder_weights": "imagenet", "init": "a.pt"}, "give weights for the encoder once"),
     ],
 )
