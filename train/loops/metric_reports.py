@@ -16,6 +16,7 @@ from kda_edge.metrics import ConfusionCounts
 from kda_edge.networks.checkpoint import read_content, write_content
 from kda_edge.whole_files import write_whole
 
+from .metrics_csv import MetricsCsv
 from .output_places import require_folder
 
 COLUMNS = ("iou", "precision", "recall", "f1", "mean_iou", "overall_accuracy")
@@ -68,7 +69,7 @@ def _written(path: Path, write: Callable[[], None]) -> None:
 
 
 class EpochLog:
-    """A TensorBoard log in a run's folder, which is made if missing; only the first of several processes writes.
+    """A TensorBoard log and `metrics.csv` in a run's folder, made if missing; the first of several processes writes.
 
     Args:
         out: folder of the run.
@@ -91,6 +92,7 @@ class EpochLog:
         require_folder(out, "--out")
         out.mkdir(parents=True, exist_ok=True)
         self._writer = SummaryWriter(log_dir=str(out), purge_step=first_epoch + 1 if first_epoch else None)
+        self._table = MetricsCsv(out, first_epoch)
 
     def __enter__(self) -> EpochLog:
         self._hook = threading.excepthook
@@ -116,3 +118,4 @@ class EpochLog:
             for name, value in figures.items():
                 self._writer.add_scalar(name, value, epoch)
             self._writer.flush()
+            self._table.write(epoch, figures)

@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from kda_edge.errors import TrainingError
 from kda_edge.networks.checkpoint import read_checkpoint, read_content, write_content
 from kda_edge.train.data.data_file import DataRequest, DataSet, load_data
+from kda_edge.train.loops.metrics_csv import METRICS
 from kda_edge.train.loops.schedules import cosine_rate
 from kda_edge.train.segmentation.config import SegmentConfig
 from kda_edge.train.segmentation.segment import segment
@@ -122,6 +123,8 @@ def test_the_epochs_to_come_have_the_rates_of_the_new_length(
         assert run["step"] == 2 * epochs
     assert rates == pytest.approx([1e-5, 1e-5])
     assert run["lengthened"] == [[1, 1, 3]]
+    lines = (tmp_path / "run" / METRICS).read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["epoch", "1", "2", "3"]
     log = EventAccumulator(str(tmp_path / "run")).Reload()
     assert [event.value for event in log.Scalars("train/backbone_rate")] == pytest.approx(
         [1e-5, cosine_rate(3, total_steps=6, warmup_steps=0, first=1e-3, last=1e-5), 1e-5]
