@@ -1,4 +1,4 @@
-"""Questions about paths that never raise: what can't be a path, or can't be looked at, is not there.
+"""Questions about paths that never raise: what can't be a path, or can't be looked at, is not there; the user's cache.
 
 `Path` itself raises where a name is too long, holds a NUL or links to itself, each in its own way and version.
 """
@@ -47,3 +47,12 @@ def is_utf8(path: Path) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def cache_folder() -> Path:
+    """Return the folder of the user's cache: $KDA_EDGE_CACHE, else $XDG_CACHE_HOME/kda-edge, else ~/.cache/kda-edge."""
+    own, common = os.environ.get("KDA_EDGE_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    if own:
+        return Path(own)
+    # The XDG rule: a relative path is to be ignored.
+    return (Path(common) if common and Path(common).is_absolute() else Path.home() / ".cache") / "kda-edge"

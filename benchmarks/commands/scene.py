@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Final
 
 from kda_edge.errors import EngineError, UsageError
+from kda_edge.ground.ground_sampling import ground_sampling_m
 from kda_edge.runtime import SceneOptions, Segmenter
 from kda_edge.runtime.engines.artifact import read_artifact
 from kda_edge.runtime.geo.gdal import gdal_session
-from kda_edge.runtime.geo.ground_sampling import ground_sampling_m
 from kda_edge.runtime.opened_engine import open_engine
 from kda_edge.runtime.scenes.scene import open_scene
 from kda_edge.tiling.tile_grid import default_overlap_px

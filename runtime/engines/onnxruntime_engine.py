@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from kda_edge.errors import ArtifactError, EngineError, ProviderFellBack, UsageError, one_line
 from kda_edge.manifest import INPUT_NAME, OUTPUT_NAME, Manifest
 from kda_edge.opening_process import OpeningProcess
+from kda_edge.paths import cache_folder
 
 from ..hardware.gpu_probe import Device, probe
 from ..hardware.usable_cores import thread_count
 from .artifact import EXPORT
 from .graph_ports import FLOAT, Port, require_ports
-from .remembered import cache_folder
 
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"

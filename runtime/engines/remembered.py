@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from typing import Final
 
 from kda_edge.errors import one_line
 from kda_edge.manifest import from_plain
+from kda_edge.paths import cache_folder
 from kda_edge.whole_files import write_first
 
 from .cpu_choice import Comparison
@@ -22,15 +22,6 @@ FOLDER: Final = "engine_choice"  # below the cache's folder
 FORMAT: Final = 2  # 1 had the figures of one tile
 
 _log = logging.getLogger(__name__)
-
-
-def cache_folder() -> Path:
-    """Return where engines are kept: $KDA_EDGE_CACHE, else $XDG_CACHE_HOME/kda-edge, else ~/.cache/kda-edge."""
-    own, common = os.environ.get("KDA_EDGE_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    if own:
-        return Path(own)
-    # The XDG rule: a relative path is to be ignored.
-    return (Path(common) if common and Path(common).is_absolute() else Path.home() / ".cache") / "kda-edge"
 
 
 def remembered(key: Mapping[str, str], *, root: Path | None = None) -> Comparison | None:

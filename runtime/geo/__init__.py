@@ -1,1 +1,1 @@
-"""Georeferencing: GDAL read strictly, where pixels lie on Earth, how much ground they cover."""
+"""Rasters as the runtime opens them: GDAL read strictly, names of files and addresses."""

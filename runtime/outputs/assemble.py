@@ -9,13 +9,13 @@ from pathlib import Path
 
 from kda_edge import __version__
 from kda_edge.errors import KdaEdgeError, OutputError
+from kda_edge.ground.ground import NoGround, locate
 from kda_edge.manifest import Manifest
 from kda_edge.paths import exists
 from kda_edge.tiling.predict import no_answer
 from kda_edge.tiling.tile_stream import TileFailure
 
 from ..geo.gdal import GDAL_ERRORS, MOST_WARNINGS, one_line
-from ..geo.ground import NoGround, locate
 from ..geo.raster_names import said
 from ..mapping.rows import Counts, MappedRows
 from ..polygons.polygon_writer import FORMATS, PolygonSummary

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..geo.ground import Floats
+from kda_edge.ground.ground import Floats
 
 Bytes = npt.NDArray[np.uint8]
 Color = tuple[int, int, int]

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from rasterio.features import shapes
 
 from kda_edge.errors import OutputError
+from kda_edge.ground.ground import Floats, Ground, locate
 
 from ..geo.gdal import one_line
-from ..geo.ground import Floats, Ground, locate
 from ..scenes.scene import Scene
 from .legend import AREA_SHARE, CASING, LANDSLIDE, NODATA, STRIP_PX, with_legend
 from .picture_cells import NO_DATA, SLIDE, MapCells, SceneColours, colours_of_scene

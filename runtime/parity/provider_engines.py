@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from kda_edge.paths import cache_folder
+
 from ..engines.artifact import Artifact
 from ..engines.engine_names import PROVIDERS
 from ..engines.model_engine import ModelEngine
 from ..engines.onnxruntime_engine import open_onnxruntime
-from ..engines.remembered import cache_folder
 from ..hardware.gpu_probe import Device, driver_release, probe
 from .agreeing_form import Form, agreeing_form
 from .depends_on import depends_on

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..geo.ground import Floats
+from kda_edge.ground.ground import Floats
 
 Rings = list[Floats]
 

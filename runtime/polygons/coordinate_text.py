@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ..geo.ground import Floats
+from kda_edge.ground.ground import Floats
 
 CHUNK: Final = 2**14  # points written in one go: their text takes 40 bytes each, and the masks over it as many
 _ZERO, _BEFORE, _BEHIND = ord("0"), np.frombuffer(b"[,", np.uint8), np.frombuffer(b"],", np.uint8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple, Protocol
 
-from ..geo.ground import Floats
+from kda_edge.ground.ground import Floats
 
 LONLAT: Final = "EPSG:4326"  # the coordinate system of features that have a place on Earth, longitude first
 DECIMALS: Final = 9  # of a degree that are kept: 0.1 mm; pixels are whole

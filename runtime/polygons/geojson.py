@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ..geo.ground import Floats
+from kda_edge.ground.ground import Floats
+
 from .antimeridian import parts
 from .coordinate_text import texts_of
 from .features import DECIMALS, LONLAT, Feature

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from ..geo.ground import Floats
+from kda_edge.ground.ground import Floats
+
 from .features import LONLAT, Feature
 
 TABLE: Final = "landslides"

@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ..geo.ground import Floats, Ground
+from kda_edge.ground.ground import Floats, Ground
+
 from .pixel_outlines import Rings
 
 Ints = npt.NDArray[np.int64]

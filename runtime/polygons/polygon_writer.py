@@ -29,9 +29,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kda_edge.errors import OutputError, UsageError
+from kda_edge.ground.ground import Floats, Ground, NoGround, Placed, locate
 
 from ..geo.gdal import GDAL_ERRORS, one_line
-from ..geo.ground import Floats, Ground, NoGround, Placed, locate
 from .connected_components import Components, ComponentStream
 from .features import DECIMALS, LONLAT, Feature, FeatureFile
 from .geojson import GeoJson

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from kda_edge.addresses import redacted
 from kda_edge.errors import SceneError
+from kda_edge.ground.ground_sampling import REFUSED, distance
 from kda_edge.manifest import InputContract
 
-from ..geo.ground_sampling import REFUSED, distance
 from ..geo.raster_names import RasterName
 from ..map_format import MAP_BANDS
 from .band_choice import choose_bands

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 
 from kda_edge.errors import SceneError, UsageError
+from kda_edge.ground.ground_sampling import ground_sampling_m, gsd_note, nearest_m, pixel_sides_m, shape_note
 from kda_edge.manifest import InputContract
 from kda_edge.tiling.pixels import Pixels
 
 from ..geo.gdal import GDAL_ERRORS, one_line, open_raster
-from ..geo.ground_sampling import ground_sampling_m, gsd_note, nearest_m, pixel_sides_m, shape_note
 from ..geo.raster_names import RasterName
 from ..scene_options import Resample, require_resample
 from .block_reader import BlockReader

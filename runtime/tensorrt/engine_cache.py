@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Final
 
 from kda_edge.errors import one_line
 from kda_edge.opening_process import closed_in_forks
+from kda_edge.paths import cache_folder
 from kda_edge.whole_files import PART, write_whole
 
-from ..engines.remembered import cache_folder
 from .engine_key import EngineKey
 from .precision_proof import LayerCounts
 

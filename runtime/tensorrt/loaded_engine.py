@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from kda_edge.errors import EngineError
 from kda_edge.manifest import INPUT_NAME, OUTPUT_NAME
 from kda_edge.opening_process import OpeningProcess
+from kda_edge.paths import cache_folder
 
-from ..engines.remembered import cache_folder
 from ..hardware.cuda import Cuda
 from .batch_marks import Marks, TimedMarks
 from .library import Library

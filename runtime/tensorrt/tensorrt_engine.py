@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kda_edge.manifest import Manifest
+from kda_edge.paths import cache_folder
 
 from ..engines.artifact import Artifact
 from ..engines.in_turns import example_tiles, side_by_side
 from ..engines.int8_choice import decided, explanation, find_fallback, needs_proof
-from ..engines.remembered import cache_folder
 from ..parity.agreeing_form import Agreed
 from ..parity.device_parity import DeviceParity
 from .build import BuildOptions

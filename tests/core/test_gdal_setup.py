@@ -22,7 +22,7 @@ MAPS = """
     from rasterio.transform import from_origin
     from kda_edge.gdal_setup import set_up_gdal
     from kda_edge.runtime.geo.gdal import gdal_session, open_raster
-    from kda_edge.runtime.geo.ground import Frame, locate
+    from kda_edge.ground.ground import Frame, locate
 
     if "within" in sys.argv:  # a program that has an Env of its own
         rasterio.Env().__enter__()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kda_edge.paths import exists, is_dir, is_file, is_utf8, resolved, same_file
+from kda_edge.paths import cache_folder, exists, is_dir, is_file, is_utf8, resolved, same_file
 
 
 @pytest.fixture
@@ -46,3 +46,16 @@ def test_what_can_be_no_path_is_not_there(place: Path, name: str) -> None:
 def test_names_that_are_not_utf8_are_known() -> None:
     names = (b"\xc3\xbc.tif", b"\xfc.tif", b"\xff/a.tif")
     assert [is_utf8(Path(os.fsdecode(name))) for name in names] == [True, False, False]
+
+
+def test_the_folder_follows_the_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KDA_EDGE_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert cache_folder() == tmp_path / ".cache" / "kda-edge"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert cache_folder() == tmp_path / ".cache" / "kda-edge"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "kda-edge"
+    monkeypatch.setenv("KDA_EDGE_CACHE", str(tmp_path / "own"))
+    assert cache_folder() == tmp_path / "own"

@@ -56,7 +56,7 @@ MODULES: Final = {
     "runtime/polygons/pixel_outlines.py": ["tests/runtime/polygons"],
     "runtime/polygons/ground_outlines.py": ["tests/runtime/polygons"],
     "runtime/polygons/polygon_writer.py": ["tests/runtime/polygons"],
-    "runtime/geo/ground.py": ["tests/runtime/geo", "tests/runtime/polygons"],
+    "kda_edge/ground/ground.py": ["tests/core/ground", "tests/runtime/polygons"],
 }
 WIDER: Final = [
     *("tests/core/tiling", "tests/core/test_manifest.py", "tests/runtime/test_segmenter.py"),

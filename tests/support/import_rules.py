@@ -28,6 +28,7 @@ MAY_USE: dict[str, dict[str, set[str]]] = {
         "manifest": {"__init__", "certificate", "errors"},
         "tiling": {"errors", "manifest"},
         "rasters": {"addresses", "errors", "opening_process", "paths"},
+        "ground": {"errors", "gdal_setup", "rasters"},
         "decoders": set(),
         "networks": {"__init__", "decoders", "manifest", "errors", "paths", "quiet_logger", "whole_files"},
     },

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from kda_edge.runtime.geo.ground import Frame
+from kda_edge.ground.ground import Frame
 from kda_edge.runtime.polygons.polygon_writer import PolygonSummary, PolygonWriter
 
 UTM = "EPSG:32647"

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pictures import METRE, UTM, grey, picture, write_pair, write_raster
 from rasterio.transform import Affine
 
+from kda_edge.ground.ground import Frame, Ground, locate
 from kda_edge.runtime.geo.gdal import open_raster
-from kda_edge.runtime.geo.ground import Frame, Ground, locate
 from kda_edge.runtime.outputs import legend
 from kda_edge.runtime.outputs.legend import LANDSLIDE, STRIP_PX, north, scale_bar
 

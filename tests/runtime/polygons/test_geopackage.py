@@ -15,7 +15,7 @@ from landslide_maps import NORTH_UP, UTM, blobs, fed, layers_of, parsed
 from pyogrio.raw import read
 from rasterio.crs import CRS
 
-from kda_edge.runtime.geo.ground import Frame
+from kda_edge.ground.ground import Frame
 from kda_edge.runtime.polygons.polygon_writer import PolygonWriter
 
 FACTS = {"model": "nano 0123", "threshold": 0.45}

@@ -30,7 +30,7 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from kda_edge.errors import OutputError, UsageError
-from kda_edge.runtime.geo.ground import Frame
+from kda_edge.ground.ground import Frame
 from kda_edge.runtime.polygons.connected_components import ComponentStream
 from kda_edge.runtime.polygons.pixel_outlines import rings_of
 from kda_edge.runtime.polygons.polygon_writer import PolygonSummary, PolygonWriter, facts_of

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from rasterio.crs import CRS
 from rasterio.transform import Affine
-from kda_edge.runtime.geo.ground import Frame
+from kda_edge.ground.ground import Frame
 from kda_edge.runtime.polygons.polygon_writer import PolygonWriter
 def peak_kb():  # getrusage would count the process that started this one
     lines = Path("/proc/self/status").read_text().splitlines()

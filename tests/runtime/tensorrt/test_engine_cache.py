@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from engine_builds import Builder, engine_files, warnings
 
-from kda_edge.runtime.engines.remembered import cache_folder
 from kda_edge.runtime.hardware.gpu_probe import Device
 from kda_edge.runtime.tensorrt.build import BuildOptions, Built
 from kda_edge.runtime.tensorrt.engine_cache import Cached, cached_engine, record
@@ -213,19 +212,6 @@ def test_latencies_are_kept_beside_the_engine_and_gone_with_it(
 def test_a_latency_is_a_time(tmp_path: Path, latency_ms: float) -> None:
     with pytest.raises(ValueError, match="latency of fp16"):
         record(KEY, latency={"fp16": latency_ms}, root=tmp_path)
-
-
-def test_the_folder_follows_the_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("KDA_EDGE_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", "")
-    assert cache_folder() == tmp_path / ".cache" / "kda-edge"
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert cache_folder() == tmp_path / ".cache" / "kda-edge"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_folder() == tmp_path / "xdg" / "kda-edge"
-    monkeypatch.setenv("KDA_EDGE_CACHE", str(tmp_path / "own"))
-    assert cache_folder() == tmp_path / "own"
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from kda_edge.errors import SceneError
+from kda_edge.ground.ground_sampling import ground_sampling_m, gsd_note, nearest_m, pixel_sides_m, shape_note
 from kda_edge.manifest import InputContract
-from kda_edge.runtime.geo.ground_sampling import ground_sampling_m, gsd_note, nearest_m, pixel_sides_m, shape_note
 from kda_edge.runtime.scenes.fits_model import require_ground_sampling
 
 WGS84_A, E2 = 6_378_137.0, 0.00669437999014

@@ -14,8 +14,7 @@ from rasterio.errors import CRSError
 
 from kda_edge.errors import SceneError
 from kda_edge.gdal_setup import set_up_gdal
-
-from .gdal import GDAL_ERRORS, one_line
+from kda_edge.rasters.gdal_messages import GDAL_ERRORS, one_line
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,7 +8,7 @@ import pytest
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from kda_edge.runtime.geo.ground import Ground, NoGround, locate
+from kda_edge.ground.ground import Ground, NoGround, locate
 
 
 def placed(crs: str, transform: Affine, side_px: int = 100) -> SimpleNamespace:

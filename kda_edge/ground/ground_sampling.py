@@ -9,8 +9,7 @@ import numpy as np
 from rasterio.crs import CRS
 
 from kda_edge.errors import SceneError
-
-from .ground import Floats, Frame, ground_at_centre, metres_per_unit
+from kda_edge.ground.ground import Floats, Frame, ground_at_centre, metres_per_unit
 
 # A projected CRS's own metres count where they are true to this share, so that 0.5 m in UTM, whose scale is 0.9996 to
 # 1.001, are 0.5 m. A choice: what matters here are factors of 2 and 4.
