@@ -60,12 +60,13 @@ MAY_USE: dict[str, dict[str, set[str]]] = {
     "train": {
         "__init__": set(),
         "data": set(),
+        "data_report": {"data"},
         "loops": {"data"},
         "distillation": {"data", "loops"},
         "segmentation": {"data", "loops"},
         "figures": {"data", "loops", "distillation", "segmentation"},
         "fit": {"data", "loops", "distillation", "segmentation"},
-        "cli": {"data", "loops", "distillation", "segmentation", "figures", "fit"},
+        "cli": {"data", "data_report", "loops", "distillation", "segmentation", "figures", "fit"},
         "__main__": {"cli"},
     },
     "export": {

@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any, Final
 
+from .check import add_skip_check, checked_data
 from .options import add_data, data_request
 
 # Options that are worth a word on the command line; everything else is said in --config.
@@ -37,6 +38,7 @@ def add_commands(commands: Any) -> None:
         add(f"--{name}", help="as in kda-train segment")
     for name in ("workers", "threads"):
         add(f"--{name}", type=int, help="as in kda-train segment")
+    add_skip_check(fit)
     fit.set_defaults(run=run)
 
 
@@ -44,7 +46,6 @@ def run(options: argparse.Namespace, command: str) -> None:
     """Run both phases as the options say."""
     from kda_edge.networks.by_name import require_network
 
-    from ..data.data_file import load_data
     from ..data.unlabelled import load_images
     from ..fit import fit, read_fit_config
     from ..loops.devices import resolve_device
@@ -61,8 +62,8 @@ def run(options: argparse.Namespace, command: str) -> None:
     if options.cache:
         require_folder(options.cache, "--cache")
     request = data_request(options)
-    data = load_data(request)
     images = load_images(dataclasses.replace(request, path=options.images, root=None) if options.images else request)
+    data = checked_data(options, batch=config.segment.batch, crop_px=config.segment.crop_px, images=images)
     logging.info("%d images for phase 1", len(images.samples["train"]))
     logging.info("%s for phase 2", {split: len(samples) for split, samples in data.samples.items()})
     with ProgressBar() as progress:

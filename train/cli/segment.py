@@ -7,7 +7,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from .options import add_data, add_machine, data_request, settings_from
+from .check import add_skip_check, checked_data
+from .options import add_data, add_machine, settings_from
 
 if TYPE_CHECKING:
     from ..segmentation.config import SegmentConfig
@@ -49,6 +50,7 @@ def add_commands(commands: Any) -> None:
     add("--scale", type=float, nargs=2, default=(0.75, 1.5), metavar=("LOW", "HIGH"), help="random magnification")
     add("--colour", type=float, default=0.4, help="strength of the colour jitter, 0 to 1")
     add_machine(segment)
+    add_skip_check(segment)
     segment.set_defaults(run=run)
 
 
@@ -56,7 +58,6 @@ def run(options: argparse.Namespace, command: str) -> None:
     """Train as the options say."""
     from kda_edge.networks.by_name import require_network
 
-    from ..data.data_file import load_data
     from ..loops.devices import resolve_device
     from ..loops.output_places import require_folder
     from ..segmentation.segment import segment
@@ -66,7 +67,6 @@ def run(options: argparse.Namespace, command: str) -> None:
     require_network(config.variant)
     require_folder(options.out, "--out")
     resolve_device(config.device)
-    data = load_data(data_request(options))
     fresh = not options.init and not options.backbone and not options.encoder_weights
     if fresh and options.backbone_rate[0] < FRESH_BACKBONE_RATE:
         logging.warning(
@@ -74,6 +74,7 @@ def run(options: argparse.Namespace, command: str) -> None:
             "consider --backbone-rate 5e-4 5e-6 --clip-norm 1, or start from --backbone or --init",
             options.backbone_rate[0],
         )
+    data = checked_data(options, batch=config.batch, crop_px=config.crop_px)
     logging.info("%s", {split: len(samples) for split, samples in data.samples.items()})
     with ProgressBar() as progress:
         best = segment(config, data, options.out, command=command, resume=options.resume, progress=progress)

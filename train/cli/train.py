@@ -1,5 +1,6 @@
 """Distil, train and judge landslide segmentation students.
 
+    kda-train check --data landslides.toml
     kda-train fit --data landslides.toml --teacher vit_large_patch14_dinov2.lvd142m --out runs/base
     kda-train evaluate --ckpt runs/base/segment/best.pt --data landslides.toml --split test
 
@@ -28,7 +29,7 @@ from kda_edge.commands import SubcommandParser, ended
 from kda_edge.errors import MissingDependency
 from kda_edge.standard_streams import with_steady_streams
 
-from . import distill, evaluate, explain, fit, segment
+from . import check, distill, evaluate, explain, fit, segment
 
 
 @with_steady_streams
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"kda-train {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=SubcommandParser)
-    for module in (fit, distill, segment, evaluate, explain):
+    for module in (check, fit, distill, segment, evaluate, explain):
         module.add_commands(commands)
     return parser
 

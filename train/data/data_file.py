@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -81,6 +81,17 @@ def load_data(request: DataRequest) -> DataSet:
     Raises:
         DataError: whatever does not fit; the file is named.
     """
+    data = find_data(request)
+    check_samples([sample for split in SPLITS for sample in data.samples[split]], data.input)
+    return data
+
+
+def find_data(request: DataRequest) -> DataSet:
+    """Read a data file or folder, pair and split its images, as `load_data` does, and check none of them yet.
+
+    Raises:
+        DataError: whatever can't be found, paired or split.
+    """
     contract, sources, base = declared_sources(request)
     require_statistics(contract, request)
     samples: dict[str, list[Sample]] = {split: [] for split in SPLITS}
@@ -89,7 +100,6 @@ def load_data(request: DataRequest) -> DataSet:
             continue
         for split, found in split_samples(source, find_samples(source, base / source.root), request.seed).items():
             samples[split].extend(found)
-    check_samples([sample for split in SPLITS for sample in samples[split]], contract)
     return DataSet(contract, {split: tuple(found) for split, found in samples.items()})
 
 
@@ -124,13 +134,17 @@ def require_statistics(contract: InputContract, request: DataRequest) -> None:
 
 def check_samples(samples: Sequence[Sample], contract: InputContract) -> None:
     """Raise `DataError` unless each sample is as declared, and the numbers stored mean the same in all of them."""
+    require_one_scaling((sample.image, check_sample(sample, contract)) for sample in samples)
+
+
+def require_one_scaling(images: Iterable[tuple[Path, Scaling]]) -> None:
+    """Raise `DataError` at the first image whose scale and offset are others than those of the first of all."""
     first: tuple[Path, Scaling] | None = None
-    for sample in samples:
-        scaling = check_sample(sample, contract)
-        first = first or (sample.image, scaling)
+    for image, scaling in images:
+        first = first or (image, scaling)
         if scaling != first[1]:
             raise DataError(
-                f"{first[0]} declares scale and offset {_in_words(first[1])}, {sample.image} {_in_words(scaling)}; the "
+                f"{first[0]} declares scale and offset {_in_words(first[1])}, {image} {_in_words(scaling)}; the "
                 "numbers stored are learned from, so write all images with: gdal_translate -unscale -ot Float32"
             )
 

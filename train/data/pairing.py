@@ -28,13 +28,9 @@ def find_samples(source: Source, root: Path) -> list[Sample]:
     """
     if not is_dir(root):
         raise DataError(f"source {source.name}: there is no folder {root}")
-    if source.layout == "cas":
-        regions = sorted(p for p in root.iterdir() if is_dir(p / "img") and is_dir(p / "mask"))
-        places = [(region.name, region / "img", region / "mask") for region in regions]
-        if not places:
-            raise DataError(f"{root} has no region folders with img/ and mask/; is it the CAS layout?")
-    else:
-        places = [("", root / source.images, root / source.masks)]
+    places = _places(source, root)
+    if not places:
+        raise DataError(f"{root} has no region folders with img/ and mask/; is it the CAS layout?")
     group_of = _groups_from_index(source, root)
     valid_of = _by_stem(root / source.valid) if source.valid else {}
     samples = []
@@ -52,6 +48,27 @@ def find_samples(source: Source, root: Path) -> list[Sample]:
             whole = (0, 0, facts.width_px, facts.height_px)
             samples.append(Sample(source, group, image, mask_of[stem], valid_of.get(stem), whole))
     return samples
+
+
+def orphan_masks(source: Source, root: Path) -> list[Path]:
+    """Return the masks of a source, valid masks too, that belong to no image; its folders must be there."""
+    orphans: list[Path] = []
+    all_stems: set[str] = set()
+    for _, images, masks in _places(source, root):
+        stems = {path.stem for path in _image_files(images)}
+        orphans += [path for path in _image_files(masks) if path.stem not in stems]
+        all_stems |= stems
+    if source.valid:
+        orphans += [path for path in _image_files(root / source.valid) if path.stem not in all_stems]
+    return orphans
+
+
+def _places(source: Source, root: Path) -> list[tuple[str, Path, Path]]:
+    """Return the folders of images and masks, each pair with its region; empty: none."""
+    if source.layout != "cas":
+        return [("", root / source.images, root / source.masks)]
+    regions = sorted(p for p in root.iterdir() if is_dir(p / "img") and is_dir(p / "mask"))
+    return [(region.name, region / "img", region / "mask") for region in regions]
 
 
 def split_samples(source: Source, samples: Sequence[Sample], seed: int) -> dict[str, list[Sample]]:

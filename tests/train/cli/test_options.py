@@ -18,7 +18,7 @@ from kda_edge.train.segmentation.config import SegmentConfig
 from kda_edge.train.segmentation.losses import LossWeights
 
 OF_THE_DATA = {"data", "data_root", "pixel_type", "value_range", "mean", "std"}
-OF_THE_COMMAND = {"out", "resume", "run"}
+OF_THE_COMMAND = {"out", "resume", "run", "skip_check"}
 OF_THE_AUGMENTATION = {"scale", "colour"}
 
 
