@@ -84,7 +84,8 @@ def warnings_in(
     yield from _of_pixels(examined, contract)
     yield from _of_ground_sampling(examined, contract)
     if orphans:
-        yield f"{_counted(orphans, 'mask has', 'masks have')} no image and will not be used: {_named(orphans)}"
+        names = [Path(mask).name for mask in orphans]
+        yield f"{_counted(orphans, 'mask has', 'masks have')} no image and will not be used: {_named(names)}"
 
 
 def _of_the_plan(train: Sequence[ExaminedSample], plan: RunPlan | None) -> Iterator[str]:

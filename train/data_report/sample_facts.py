@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.windows import Window
 
 from kda_edge.ground.ground_sampling import ground_sampling_m
 from kda_edge.manifest import InputContract
@@ -137,8 +136,10 @@ def _header(sample: Sample) -> tuple[str, int, float | None, Footprint | None]:
         known = dataset.crs is not None and not dataset.transform.is_identity
         footprint = None
         if known:
-            window = Window(left, top, right - left, bottom - top)
-            x0, y0, x1, y1 = dataset.window_bounds(window)
-            footprint = Footprint(dataset.crs.to_wkt(), (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
+            to = dataset.transform
+            cols, rows = np.array([left, right, left, right]), np.array([top, top, bottom, bottom])
+            x, y = to.a * cols + to.b * rows + to.c, to.d * cols + to.e * rows + to.f
+            bounds_xyxy = float(x.min()), float(y.min()), float(x.max()), float(y.max())
+            footprint = Footprint(dataset.crs.to_wkt(), bounds_xyxy)
         gsd_m = ground_sampling_m(dataset.crs, dataset.transform, *dataset.shape) if known else None
         return dataset.dtypes[sample.source.bands[0] - 1], dataset.count, gsd_m, footprint

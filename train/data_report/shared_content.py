@@ -2,7 +2,7 @@
 
 Keypoints of two images with nearly equal codes vote for the shift between the images. Where several agree, the shift
 is verified: both thumbnails must correlate over the area that the images then share. So are found copies in another
-format, brightness or crop, copies turned by quarters or mirrored, and tiles that share an eighth or more. Not found are
+format, brightness or crop, copies turned by quarters or mirrored, and tiles that share a quarter or more. Not found are
 the same ground in another season, light or resolution, tiles that only touch, and images without texture.
 """
 

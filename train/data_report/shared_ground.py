@@ -50,10 +50,9 @@ def shared_ground(examined: Sequence[ExaminedSample]) -> list[SharedGround]:
     found: dict[tuple[tuple[str, str], tuple[str, str]], SharedGround] = {}
     for first, second in SPLIT_PAIRS:
         one, other = of_split[first], of_split[second]
+        # Places are exact, so they come first, and content says nothing more of a pair that they know.
         for shared in (*_by_place(one, other), *_by_content(one, other)):
-            pair = (shared.first, shared.second)
-            if pair not in found or shared.share > found[pair].share:
-                found[pair] = shared
+            found.setdefault((shared.first, shared.second), shared)
     return sorted(found.values(), key=lambda shared: (-shared.share, shared.first, shared.second))
 
 
