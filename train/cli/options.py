@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,6 +28,13 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of random splits and of training")
     parser.add_argument("--pixel-type", choices=PIXEL_TYPES, help="of a folder's imagery; default uint8")
     parser.add_argument("--value-range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="of a folder's imagery")
+    parser.add_argument(
+        "--gsd",
+        type=float,
+        nargs=2,
+        metavar=("FINEST", "COARSEST"),
+        help="ground sampling distance of a folder's imagery, metres a pixel; default: not known",
+    )
     parser.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="of a folder's imagery")
     parser.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="of a folder's imagery")
 
@@ -65,13 +73,16 @@ def input_contract(options: argparse.Namespace) -> InputContract | None:
     """Return what the options declare of a folder's imagery; None: nothing.
 
     Raises:
-        UsageError: a data type without its range.
+        UsageError: a data type without its range, or sampling distances that can't be.
     """
+    if options.gsd and not 0 < options.gsd[0] <= options.gsd[1] < math.inf:
+        raise UsageError("--gsd takes the finest, then the coarsest ground sampling distance, metres above 0")
     declared = {
         "pixel_type": options.pixel_type,
         "value_range": options.value_range and tuple(options.value_range),
         "mean": options.mean and tuple(options.mean),
         "std": options.std and tuple(options.std),
+        "gsd_m": options.gsd and tuple(options.gsd),
     }
     given = {name: value for name, value in declared.items() if value is not None}
     if given.get("pixel_type", "uint8") != "uint8" and "value_range" not in given:

@@ -1,8 +1,9 @@
 """Training data sets, read from a TOML file or a folder: found, split, and checked before training.
 
-A data set is described by a TOML file, or is a folder in one of two layouts:
+A data set is described by a TOML file, or is a folder in one of three layouts:
 
 - `images/` and `masks/` (and, if there is one, `valid/`), paired by file name without ending;
+- the same in each of `train/`, `val/` and `test/`, which are then the splits;
 - the CAS layout: one folder a region, each with `img/` and `mask/`.
 
 See docs/data.md for the TOML file.
@@ -24,7 +25,7 @@ from kda_edge.manifest import InputContract, from_plain
 from kda_edge.paths import is_dir, is_file, resolved
 
 from .image_files import read_facts, read_mask, require_declared, require_whole
-from .pairing import ENDINGS, find_samples, split_samples
+from .pairing import ENDINGS, find_samples, split_folders, split_samples
 from .sources import SPLITS, Sample, Source
 
 if sys.version_info >= (3, 11):
@@ -59,7 +60,8 @@ class DataRequest:
     """A request for imagery: where it lies, how it is split at random, and what a folder cannot say of itself.
 
     Attributes:
-        path: a TOML file, or a folder in a known layout, split 8:1:1 at random; for phase 1 any folder or image.
+        path: a TOML file, or a folder in a known layout, split 8:1:1 at random unless by folders; for phase 1 any
+            folder or image.
         seed: of random splits. Both phases must have the same, or phase 2 is judged on images that phase 1 saw.
         root: folder that the roots of a TOML file's sources are relative to; None: the file's own folder.
         input: the pixels of a folder or an image; None: 8-bit RGB, and of a TOML file what it declares itself.
@@ -114,11 +116,14 @@ def declared_sources(request: DataRequest) -> tuple[InputContract, tuple[Source,
         source = source_from_folder(path)
         if source is None:
             raise DataError(
-                f"{path} has neither images/ and masks/ nor regions with img/ and mask/; describe it in a TOML file"
+                f"{path} has neither images/ and masks/ nor regions with img/ and mask/, and no train/, val/ and test/ "
+                "with images/ and masks/; describe it in a TOML file"
             )
         return request.input or InputContract(), (source,), path.parent
     if request.input is not None:
-        raise DataError(f"{path} declares its imagery itself under [input]; leave --pixel-type and --value-range out")
+        raise DataError(
+            f"{path} declares its imagery itself under [input]; leave --pixel-type, --value-range and --gsd out"
+        )
     contract, sources = _parse(path)
     return contract, sources, request.root or path.parent
 
@@ -181,9 +186,11 @@ def _in_words(scaling: Scaling) -> str:
 
 
 def source_from_folder(path: Path) -> Source | None:
-    """Return the source that a folder with images and masks is, or None where it has neither of the two layouts."""
+    """Return the source that a folder with images and masks is, or None where it has none of the three layouts."""
     if is_dir(path / "images") and is_dir(path / "masks"):
         return Source(path.name, path.name, valid="valid" if is_dir(path / "valid") else "")
+    if split_folders(path):
+        return Source(path.name, path.name, layout="splits")
     if any(is_dir(region / "img") and is_dir(region / "mask") for region in path.iterdir() if is_dir(region)):
         return Source(path.name, path.name, layout="cas", mask_landslide=())
     return None

@@ -17,6 +17,7 @@ from .image_files import read_facts
 from .sources import SPLITS, Sample, Source
 
 ENDINGS: Final = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".webp")
+SPLIT_FOLDERS: Final = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 PAPER_FRACTIONS: Final = (0.8, 0.1, 0.1)  # 8:1:1
 
 
@@ -29,6 +30,8 @@ def find_samples(source: Source, root: Path) -> list[Sample]:
     if not is_dir(root):
         raise DataError(f"source {source.name}: there is no folder {root}")
     places = _places(source, root)
+    if not places and source.layout == "splits":
+        raise DataError(f"{root} has no train/, val/ or test/ with {source.images}/ and {source.masks}/")
     if not places:
         raise DataError(f"{root} has no region folders with img/ and mask/; is it the CAS layout?")
     group_of = _groups_from_index(source, root)
@@ -63,8 +66,27 @@ def orphan_masks(source: Source, root: Path) -> list[Path]:
     return orphans
 
 
+def split_folders(root: Path, images: str = "images", masks: str = "masks") -> dict[str, Path]:
+    """Return the folder of each split that lies in a folder, by split; `valid` and `validation` are val as well.
+
+    Raises:
+        DataError: two folders of one split.
+    """
+    found: dict[str, Path] = {}
+    for name, split in SPLIT_FOLDERS.items():
+        folder = root / name
+        if is_dir(folder / images) and is_dir(folder / masks):
+            if split in found:
+                raise DataError(f"{found[split]} and {folder} are both the {split} split; keep one of them")
+            found[split] = folder
+    return found
+
+
 def _places(source: Source, root: Path) -> list[tuple[str, Path, Path]]:
-    """Return the folders of images and masks, each pair with its region; empty: none."""
+    """Return the folders of images and masks, each pair with its region or split; empty: none."""
+    if source.layout == "splits":
+        folders = split_folders(root, source.images, source.masks)
+        return [(split, folder / source.images, folder / source.masks) for split, folder in folders.items()]
     if source.layout != "cas":
         return [("", root / source.images, root / source.masks)]
     regions = sorted(p for p in root.iterdir() if is_dir(p / "img") and is_dir(p / "mask"))
@@ -72,12 +94,14 @@ def _places(source: Source, root: Path) -> list[tuple[str, Path, Path]]:
 
 
 def split_samples(source: Source, samples: Sequence[Sample], seed: int) -> dict[str, list[Sample]]:
-    """Divide samples by group, by window, or at random, as the source says.
+    """Divide samples by folder, by group, by window, or at random, as the source says.
 
     Raises:
         DataError: a named group does not exist, or a window leaves its scene.
     """
     result: dict[str, list[Sample]] = {split: [] for split in SPLITS}
+    if source.layout == "splits":
+        return {split: [sample for sample in samples if sample.group == split] for split in SPLITS}
     if source.windows:
         for split, window in source.windows.items():
             for sample in samples:

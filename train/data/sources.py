@@ -12,6 +12,7 @@ from kda_edge.errors import DataError
 from .image_files import MaskRule
 
 SPLITS: Final = ("train", "val", "test")
+LAYOUTS: Final = ("folders", "cas", "scenes", "splits")
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Source:
     Attributes:
         name: for reports.
         root: folder, relative to the data file or to --data-root.
-        layout: `folders`, `cas` or `scenes` (large GeoTIFFs, cut into random windows).
+        layout: `folders`, `cas`, `scenes` (large GeoTIFFs, cut into random windows) or `splits` (`folders` once more in
+            each of train, val and test, which are the groups).
         images: folder of images below the root, for `folders` and `scenes`.
         masks: folder of masks below the root; a mask may have another file format than its image. Empty: no masks;
             the source is for phase 1 alone, all its images are for train, and `images` is a folder that is searched
@@ -61,13 +63,19 @@ class Source:
     draws: int = 0
 
     def __post_init__(self) -> None:
-        if self.layout not in ("folders", "cas", "scenes"):
-            raise DataError(f"source {self.name}: layout must be folders, cas or scenes, not {self.layout!r}")
+        if self.layout not in LAYOUTS:
+            listed = f"{', '.join(LAYOUTS[:-1])} or {LAYOUTS[-1]}"
+            raise DataError(f"source {self.name}: layout must be {listed}, not {self.layout!r}")
         by = [bool(self.train or self.val or self.test), self.fractions is not None, bool(self.windows)]
         if sum(by) > 1:
             raise DataError(f"source {self.name}: split by groups, by fractions or by windows, not by two of them")
         if self.fractions is not None and not math.isclose(sum(self.fractions), 1, abs_tol=1e-6):
             raise DataError(f"source {self.name}: fractions of train, val and test must add up to 1")
+        if self.layout == "splits" and (not self.masks or self.index or self.valid or any(by)):
+            raise DataError(
+                f"source {self.name}: its folders train, val and test are the splits; "
+                "leave index, valid, train, val, test, fractions and windows out, and masks in"
+            )
         if not self.masks and (self.layout == "cas" or self.index or self.valid or any(by)):
             raise DataError(
                 f"source {self.name}: without masks all images are for train; "

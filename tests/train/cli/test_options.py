@@ -9,15 +9,16 @@ from collections.abc import Sequence
 import pytest
 
 from kda_edge.errors import UsageError
+from kda_edge.manifest import InputContract
 from kda_edge.train.cli import distill, fit, segment
-from kda_edge.train.cli.options import settings_from
+from kda_edge.train.cli.options import input_contract, settings_from
 from kda_edge.train.data.augmentation import Augmentation
 from kda_edge.train.distillation.config import DistillConfig
 from kda_edge.train.loops.settings import RunSettings
 from kda_edge.train.segmentation.config import SegmentConfig
 from kda_edge.train.segmentation.losses import LossWeights
 
-OF_THE_DATA = {"data", "data_root", "pixel_type", "value_range", "mean", "std"}
+OF_THE_DATA = {"data", "data_root", "pixel_type", "value_range", "gsd", "mean", "std"}
 OF_THE_COMMAND = {"out", "resume", "run", "skip_check"}
 OF_THE_AUGMENTATION = {"scale", "colour"}
 
@@ -84,3 +85,11 @@ def test_settings_that_can_not_be_right_are_refused(make: object) -> None:
     assert callable(make)
     with pytest.raises(UsageError, match="epochs and batch must be 1 or more"):
         make(["--epochs", "0"])
+
+
+@pytest.mark.parametrize("gsd", [("0", "1"), ("2", "1"), ("1", "inf"), ("nan", "1")])
+def test_a_ground_sampling_distance_is_finest_then_coarsest(gsd: tuple[str, str]) -> None:
+    assert input_contract(parsed("segment")) is None
+    assert input_contract(parsed("segment", ["--gsd", "0.2", "1"])) == InputContract(gsd_m=(0.2, 1.0))
+    with pytest.raises(UsageError, match="--gsd takes the finest, then the coarsest"):
+        input_contract(parsed("segment", ["--gsd", *gsd]))

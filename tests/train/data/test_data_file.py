@@ -13,6 +13,7 @@ from kda_edge.errors import DataError
 from kda_edge.manifest import InputContract
 from kda_edge.train.data.crops import read_labelled
 from kda_edge.train.data.data_file import DataRequest, load_data
+from kda_edge.train.data.unlabelled import load_images
 
 
 def test_a_folder_is_split_eight_to_one_to_one_and_every_image_once(folders: Path) -> None:
@@ -67,6 +68,45 @@ def test_the_cas_layout_splits_at_random_or_by_region(tmp_path: Path) -> None:
         ["CAS/Luding"],
     )
     assert {split: len(found) for split, found in data.samples.items()} == {"train": 10, "val": 10, "test": 10}
+
+
+def write_split(root: Path, names: dict[str, int]) -> None:
+    """Write a folder with images and masks a split, as many as told; all splits have the same file names."""
+    rng = np.random.default_rng(0)
+    for name, count in names.items():
+        for i in range(count):
+            image, mask = scar(rng, 32, 40)
+            write_image(root / name / "images" / f"{i}.png", image)
+            write_image(root / name / "masks" / f"{i}.png", mask * 255)
+
+
+@pytest.mark.parametrize("val", ["val", "valid", "validation"])
+def test_folders_named_after_splits_are_the_splits(tmp_path: Path, val: str) -> None:
+    write_split(tmp_path / "d", {"train": 5, val: 3, "test": 2})
+    described = write_data_file(tmp_path / "d.toml", '[[source]]\nname = "d"\nroot = "d"\nlayout = "splits"\n')
+    for place in (tmp_path / "d", described):
+        data = load_data(DataRequest(place, seed=0))
+        for split, name, count in (("train", "train", 5), ("val", val, 3), ("test", "test", 2)):
+            folder = tmp_path / "d" / name
+            assert [s.image for s in data.samples[split]] == [folder / "images" / f"{i}.png" for i in range(count)]
+            assert [s.mask for s in data.samples[split]] == [folder / "masks" / f"{i}.png" for i in range(count)]
+            assert data.groups(split) == [f"d/{split}"]
+        assert [s.image for s in load_images(DataRequest(place, seed=0)).samples["train"]] == [
+            s.image for s in data.samples["train"]
+        ]
+
+
+def test_folders_of_splits_that_can_not_be_told_apart_are_refused(tmp_path: Path) -> None:
+    write_split(tmp_path / "d", {"train": 2, "val": 2, "valid": 2})
+    with pytest.raises(DataError, match="are both the val split; keep one of them"):
+        load_data(DataRequest(tmp_path / "d", seed=0))
+    (tmp_path / "none").mkdir()
+    text = '[[source]]\nname = "d"\nroot = "none"\nlayout = "splits"\n'
+    with pytest.raises(DataError, match="has no train/, val/ or test/ with images/ and masks/"):
+        load_data(DataRequest(write_data_file(tmp_path / "d.toml", text), seed=0))
+    for more in ('val = ["a"]', "fractions = [0.5, 0.5, 0.0]", 'masks = ""', 'index = "i.csv"', 'valid = "valid"'):
+        with pytest.raises(DataError, match="its folders train, val and test are the splits"):
+            load_data(DataRequest(write_data_file(tmp_path / "d.toml", text + more), seed=0))
 
 
 def test_an_index_splits_by_group(folders: Path, tmp_path: Path) -> None:
