@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from kda_edge.errors import ArtifactError, DeviceError, EngineError, MissingDependency, TooOld, one_line
 from kda_edge.manifest import Manifest
 from kda_edge.opening_process import OpeningProcess
+from kda_edge.paths import cache_folder
 
 from ..cache.compiled_graphs import CompiledGraph
 from ..hardware.usable_cores import thread_count
 from .artifact import EXPORT
 from .graph_ports import FLOAT, Port, require_ports
 from .openvino_requests import Requests, stream_count
-from .remembered import cache_folder
 
 OLDEST: Final = (2024, 4)
 TELEMETRY: Final = "openvino_telemetry"

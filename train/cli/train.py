@@ -9,8 +9,8 @@ or the two phases one by one:
     kda-train distill --data landslides.toml --variant base --out runs/distilled
     kda-train segment --data landslides.toml --variant base --backbone runs/distilled/distilled.pt --out runs/base
 
-DATA is a TOML file (docs/data.md), a folder with images/ and masks/, one with train/, val/ and test/ that hold these, or
-a folder in the CAS layout; for `distill` also any folder of images, or one scene. Several GPUs or machines: the same
+DATA is a TOML file (docs/data.md), a folder with images/ and masks/, one with train/, val/ and test/ that hold these,
+or a folder in the CAS layout; for `distill` also any folder of images, or one scene. Several GPUs or machines: the same
 command after `torchrun --nproc-per-node N -m kda_edge.train`.
 """
 
