@@ -166,5 +166,5 @@ def test_a_file_that_would_run_code_is_refused(peer: Network, tmp_path: Path) ->
 
 
 def test_a_student_takes_no_encoder_weights() -> None:
-    with pytest.raises(UsageError, match="nano is no peer and takes no encoder weights; choose fcn"):
+    with pytest.raises(UsageError, match="nano takes no encoder weights; choose fcn"):
         load_encoder_weights(Student("nano"), "imagenet")
