@@ -1,10 +1,9 @@
 """Keypoints of an image: places that a copy or an overlapping tile shows as well, each with a 64-bit code.
 
-A keypoint is a local maximum of the difference of two Gaussian blurs, of which the strongest are kept. Its code says of
-8 x 8 samples around it which are brighter than their mean. Both depend on what lies within `MARGIN_PX` alone, so two
-tiles of one scene agree wherever they overlap; blurring makes them last through JPEG and WebP, the mean through
-changes of brightness and contrast. Turning or mirroring an image permutes the samples, and so a code's bits.
-"""
+A keypoint is a local maximum of the difference of two Gaussian blurs, off straight edges; the strongest are kept. Its
+code says of 8 x 8 samples around it which are brighter than their mean. Both depend on what lies within `MARGIN_PX`
+alone, so two tiles of one scene agree wherever they overlap; blurring makes them last through JPEG and WebP, the mean
+through changes of brightness and contrast. Turning or mirroring an image permutes the samples, and so a code's bits."""
 
 from __future__ import annotations
 
@@ -21,6 +20,7 @@ COARSE_SIGMA_PX: Final = 4.0
 APART_PX: Final = 9  # a keypoint is the largest response in a square of this side
 SIDE: Final = 8  # samples of a code, each way
 STEP_PX: Final = 4
+SHARPEST: Final = 10.0  # ratio of a keypoint's curvatures, at most; Lowe's
 MARGIN_PX: Final = 16  # from a keypoint to the border, and to pixels without data
 THUMBNAIL_PX: Final = 64  # longest side
 TURNS: Final = tuple((quarter, mirrored) for mirrored in (False, True) for quarter in range(4))
@@ -74,11 +74,9 @@ def keypoints_of(image: NDArray[np.generic], valid: NDArray[np.bool_]) -> Keypoi
     fine = np.asarray(cv2.GaussianBlur(grey, (0, 0), FINE_SIGMA_PX), np.float32)
     response = np.abs(fine - cv2.GaussianBlur(grey, (0, 0), COARSE_SIGMA_PX))
     summit = (response == cv2.dilate(response, np.ones((APART_PX, APART_PX)))) & (response > 0)
-    reach = 2 * MARGIN_PX + 1
-    holds_data = cv2.erode(
-        valid.astype(np.uint8), np.ones((reach, reach)), borderType=cv2.BORDER_CONSTANT, borderValue=0
-    )
-    rows, cols = np.nonzero(summit & (holds_data == 1))
+    rows, cols = np.nonzero(summit & _far_from_holes(valid))
+    is_spot = _is_spot(response, rows, cols)
+    rows, cols = rows[is_spot], cols[is_spot]
     strongest = np.argsort(-response[rows, cols], kind="stable")[:MOST]
     rows, cols = rows[strongest], cols[strongest]
     around = np.arange(SIDE) * STEP_PX - STEP_PX * (SIDE - 1) // 2
@@ -86,6 +84,22 @@ def keypoints_of(image: NDArray[np.generic], valid: NDArray[np.bool_]) -> Keypoi
     bits = samples > samples.mean(axis=(1, 2), keepdims=True)
     place = rows.astype(np.int32), cols.astype(np.int32)
     return Keypoints(height, width, *place, _codes(bits), _thumbnail(fine))
+
+
+def _is_spot(response: NDArray[np.float32], rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which maxima are as sharp both ways, and not points of an edge, which looks the same all along.
+
+    Source: Lowe 2004, doi 10.1023/B:VISI.0000029664.99615.94, section 4.1.
+    """
+
+    def at(down: int, right: int) -> NDArray[np.float32]:
+        return response[rows + down, cols + right]
+
+    middle = at(0, 0)
+    across, along = at(0, 1) + at(0, -1) - 2 * middle, at(1, 0) + at(-1, 0) - 2 * middle
+    mixed = (at(1, 1) + at(-1, -1) - at(1, -1) - at(-1, 1)) / 4
+    determinant = across * along - mixed**2
+    return np.asarray((across + along) ** 2 * SHARPEST < (SHARPEST + 1) ** 2 * determinant)
 
 
 def _far_from_holes(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -41,7 +41,7 @@ def test_of_the_tiles_of_a_scene_exactly_those_that_overlap_are_found_with_their
 
 
 @pytest.mark.parametrize("share", [0.75, 0.5, 0.25])
-@pytest.mark.parametrize("side_px", [256, 512])
+@pytest.mark.parametrize("side_px", [256, 512, 1024])
 def test_tiles_that_share_a_quarter_or_more_are_found_wherever_they_are_cut(share: float, side_px: int) -> None:
     offset = round(side_px * (1 - share))
     pairs = []
@@ -85,6 +85,18 @@ def test_copies_are_found_however_they_were_stored(
 def test_independent_places_are_not_found_even_among_many() -> None:
     images = [found_in(textured_ground(seed, 128, 128)) for seed in range(100, 300)]
     assert shared_content(images[:140], images[140:]) == []
+
+
+def test_shores_that_look_alike_are_not_found() -> None:
+    images = []
+    for seed in range(160):
+        rng = np.random.default_rng(seed)
+        shore_px = 75 + rng.uniform(-20, 20) + rng.uniform(-0.3, 0.3) * np.arange(150)
+        shore_px += 3 * np.sin(np.arange(150) / rng.uniform(8, 30) + rng.uniform(0, 6))
+        sea = np.arange(150)[:, None] < shore_px
+        image = np.where(sea[..., None], (40, 90, 120), (210, 190, 150)) + rng.normal(0, 3, (150, 150, 3))
+        images.append(found_in(np.clip(image, 0, 255).astype(np.uint8)))
+    assert shared_content(images[:110], images[110:]) == []
 
 
 def test_images_that_say_nothing_are_not_found() -> None:
