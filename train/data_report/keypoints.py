@@ -3,7 +3,8 @@
 A keypoint is a local maximum of the difference of two Gaussian blurs, off straight edges; the strongest are kept. Its
 code says of 8 x 8 samples around it which are brighter than their mean. Both depend on what lies within `MARGIN_PX`
 alone, so two tiles of one scene agree wherever they overlap; blurring makes them last through JPEG and WebP, the mean
-through changes of brightness and contrast. Turning or mirroring an image permutes the samples, and so a code's bits."""
+through changes of brightness and contrast. Turning or mirroring an image permutes the samples, and so a code's bits.
+"""
 
 from __future__ import annotations
 
