@@ -67,6 +67,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     require_network(config.variant)
     require_folder(options.out, "--out")
     resolve_device(config.device)
+    data = checked_data(options, batch=config.batch, crop_px=config.crop_px)
     fresh = not options.init and not options.backbone and not options.encoder_weights
     if fresh and options.backbone_rate[0] < FRESH_BACKBONE_RATE:
         logging.warning(
@@ -74,7 +75,6 @@ def run(options: argparse.Namespace, command: str) -> None:
             "consider --backbone-rate 5e-4 5e-6 --clip-norm 1, or start from --backbone or --init",
             options.backbone_rate[0],
         )
-    data = checked_data(options, batch=config.batch, crop_px=config.crop_px)
     logging.info("%s", {split: len(samples) for split, samples in data.samples.items()})
     with ProgressBar() as progress:
         best = segment(config, data, options.out, command=command, resume=options.resume, progress=progress)
