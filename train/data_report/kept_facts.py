@@ -29,7 +29,7 @@ from .keypoints import Keypoints
 from .sample_facts import Footprint, SampleFacts
 
 FILE: Final = "data_report.sqlite"
-FORMAT: Final = 1  # of the facts; a larger one where they are measured otherwise
+FORMAT: Final = 2  # of the facts; a larger one where they are measured otherwise
 WAIT_S: Final = 20.0  # for another process that writes
 ARRAYS: Final = {"rows": "<i4", "cols": "<i4", "codes": "<u8"}
 
