@@ -47,7 +47,13 @@ class Phase:
 
 
 PHASES: Final = (
-    Phase("phase2", ("segment", "--variant", "base", "--crop-px", "512"), 16, ("segment", "--variant", "nano"), 2),
+    Phase(
+        "phase2",
+        ("segment", "--skip-check", "--variant", "base", "--crop-px", "512"),
+        16,
+        ("segment", "--skip-check", "--variant", "nano"),
+        2,
+    ),
     Phase(
         "phase1",
         ("distill", "--variant", "base", "--crop-px", "224"),

@@ -16,7 +16,20 @@ def hold_resumed_to_whole(task: Task, findings: Findings, start: Start) -> None:
     """Hold a run that was interrupted and resumed to one that was not; a card may differ from itself, which is told."""
     if not findings.has_time_for("resume", 5.0 if task.rehearsal else LEAST_S):
         return
-    words = ["segment", "--variant", "nano", "--crop-px", "64", "--batch", "8", "--epochs", "2", "--precision", "fp32"]
+    words = [
+        "segment",
+        "--skip-check",
+        "--variant",
+        "nano",
+        "--crop-px",
+        "64",
+        "--batch",
+        "8",
+        "--epochs",
+        "2",
+        "--precision",
+        "fp32",
+    ]
     words += ["--data", str(data_file(task, 16 if task.rehearsal else 32)), "--device", task.device, "--workers", "0"]
     words += ["--memory-format", "contiguous"]  # no trial
     steps = 2 if task.rehearsal else 4  # an epoch

@@ -29,7 +29,7 @@ RECIPE_RATE: Final = (8e-4, 4e-6)  # of backbone and decoder
 BATCH: Final = 64
 # docs/model_card.md, the step from labels, but for batch, rates, precision, epochs and how often it is judged.
 RECIPE: Final = (
-    *("segment", "--variant", "nano", "--crop-px", "192", "--weight-decay", "0.05", "--clip-norm", "1"),
+    *("segment", "--skip-check", "--variant", "nano", "--crop-px", "192", "--weight-decay", "0.05", "--clip-norm", "1"),
     *("--average", "0.998", "--loss", "0.4", "0.6", "0.5", "--scale", "0.6", "1.6", "--colour", "0.4"),
 )
 FINISH: Final = ("--finish-px", "256", "--finish-epochs", "2", "--warmup-epochs", "2")

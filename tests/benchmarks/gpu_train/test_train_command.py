@@ -36,7 +36,20 @@ def test_only_the_first_optimizers_steps_count_and_the_limit_interrupts() -> Non
 @pytest.mark.slow
 def test_a_real_run_is_interrupted_after_its_steps_and_tells_them(tmp_path: Path) -> None:
     task = task_in(tmp_path, card=PROCESSOR, rehearsal=True)
-    words = ["segment", "--variant", "nano", "--crop-px", "64", "--batch", "2", "--device", "cpu", "--workers", "0"]
+    words = [
+        "segment",
+        "--skip-check",
+        "--variant",
+        "nano",
+        "--crop-px",
+        "64",
+        "--batch",
+        "2",
+        "--device",
+        "cpu",
+        "--workers",
+        "0",
+    ]
     words += ["--precision", "fp32", "--data", str(data_file(task, 8)), "--out", str(tmp_path / "run")]
     seen = watched("a", words, ["--after-steps", "2"], task, limit_s=300, start=run_limited)
     assert seen["code"] == 130
