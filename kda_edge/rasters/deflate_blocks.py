@@ -43,9 +43,10 @@ class DeflateBlocks:
             bands: 1-based numbers of those that are read.
         """
         self._path = Path(path)
-        together = dataset.interleaving == Interleaving.pixel
+        is_tiff = dataset.driver == "GTiff"  # others are not asked: GDAL looks for it in a damaged JPEG 2000 for ever
+        together = is_tiff and dataset.interleaving == Interleaving.pixel
         self._bands = [bands[0]] if together else sorted(set(bands))
-        is_deflate = dataset.driver == "GTiff" and dataset.compression == Compression.deflate
+        is_deflate = is_tiff and dataset.compression == Compression.deflate
         self._good: set[_Place] | None = None  # where there is nothing to look at
         if is_deflate and isinstance(path, Path) and path.is_file():
             state = path.stat()
@@ -57,7 +58,7 @@ class DeflateBlocks:
             for band in self._bands
             if held is None or set(held) <= set(bands)
         }
-        self._steps = dataset.tags(ns="IMAGE_STRUCTURE").get("PREDICTOR") == HORIZONTAL
+        self._steps = is_deflate and dataset.tags(ns="IMAGE_STRUCTURE").get("PREDICTOR") == HORIZONTAL
 
     def fault(self, dataset: Any, window: Window, planes: NDArray[Any] | None = None) -> str | None:
         """Say which block of a window does not agree with its check sum; None: all do, or there are no such blocks.
