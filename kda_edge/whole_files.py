@@ -2,6 +2,8 @@
 
 A file is made under a hidden name beside its own, flushed to the disk and then renamed; what was under the name before
 stays until that moment, and for good after an error. A killed process leaves its hidden file, which nobody reads.
+
+What is kept between runs is read back by `own_bytes`, which nobody else can have changed.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import errno
 import math
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -43,6 +46,20 @@ def write_first(path: Path, content: bytes) -> None:
         with suppress(FileExistsError):
             path.hardlink_to(hidden)  # unlike a rename, it leaves alone what is there
         flush(path.parent)
+
+
+def own_bytes(path: Path) -> bytes:
+    """Read a file that nobody but this user or root may write, which is looked at as it is read.
+
+    Raises:
+        PermissionError: others may write it.
+        OSError: it can't be read.
+    """
+    with path.open("rb") as file:
+        facts = os.fstat(file.fileno())
+        if facts.st_uid not in (0, os.getuid()) or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise PermissionError(0, f"others than you may write {path.name}")
+        return file.read()
 
 
 @contextmanager

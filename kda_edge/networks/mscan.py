@@ -16,9 +16,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from kda_edge.errors import UnsupportedSize
-from kda_edge.manifest import STRIDE_PX
-from kda_edge.networks.pvt import DropPath
+from kda_edge.networks.pvt import DropPath, require_supported_size
 
 STRIPS_PX: Final = (7, 11, 21)
 BRANCH_SCALE: Final = 1e-2  # what the scale of each residual branch starts from
@@ -193,9 +191,7 @@ class Mscan(nn.Module):
         Raises:
             UnsupportedSize: a side is no multiple of 32.
         """
-        height_px, width_px = image.shape[2:]
-        if height_px % STRIDE_PX or width_px % STRIDE_PX or not height_px or not width_px:
-            raise UnsupportedSize(height_px=height_px, width_px=width_px, multiple_px=STRIDE_PX)
+        require_supported_size(*image.shape[2:])
         maps = []
         x = image
         for stage in (1, 2, 3, 4):

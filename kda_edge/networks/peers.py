@@ -23,11 +23,11 @@ from kda_edge.decoders.decoder_layers import CLASSES, landslide_minus_background
 from kda_edge.decoders.library_decoders import SegformerSteps, UnetSteps, deeplabv3plus_steps
 from kda_edge.decoders.light_hamburger import DECODER_WIDTHS, LightHamburger
 from kda_edge.decoders.mffenet import MffenetDecoder, with_multi_grid
-from kda_edge.errors import MissingDependency, UnsupportedSize, UsageError
-from kda_edge.manifest import STRIDE_PX
+from kda_edge.errors import MissingDependency, UsageError
 from kda_edge.networks.imagenet_weights import load_encoder_weights
 from kda_edge.networks.mscan import MSCANS, Mscan
 from kda_edge.networks.network import Network
+from kda_edge.networks.pvt import require_supported_size
 
 __all__ = ["PEERS", "Peer", "load_encoder_weights", "peer_from_name"]
 
@@ -56,11 +56,9 @@ class Peer(Network):
         Raises:
             UnsupportedSize: a side is no multiple of 32.
         """
-        height_px, width_px = image.shape[2:]
-        if height_px % STRIDE_PX or width_px % STRIDE_PX or not height_px or not width_px:
-            raise UnsupportedSize(height_px=height_px, width_px=width_px, multiple_px=STRIDE_PX)
+        require_supported_size(*image.shape[2:])
         logit = landslide_minus_background(self.decoder(self.encoder(image)))
-        stride_px = height_px // logit.shape[2]
+        stride_px = image.shape[2] // logit.shape[2]
         return upsample(logit, stride_px) if stride_px > 1 else logit
 
 

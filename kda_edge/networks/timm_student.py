@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from kda_edge.decoders.by_name import HEADS
 from kda_edge.decoders.dcf import DcfDecoder
-from kda_edge.errors import MissingDependency, UnsupportedSize, UsageError
-from kda_edge.manifest import STRIDE_PX
+from kda_edge.errors import MissingDependency, UsageError
 from kda_edge.networks.network import Network
+from kda_edge.networks.pvt import require_supported_size
 
 DCF: Final = "dcf"
 DCF_WIDTH: Final = 48  # unmeasured choice; DCF's gates need a multiple of 16
@@ -52,9 +52,7 @@ class TimmStudent(Network):
         Raises:
             UnsupportedSize: a side is no multiple of 32.
         """
-        height_px, width_px = image.shape[2:]
-        if height_px % STRIDE_PX or width_px % STRIDE_PX or not height_px or not width_px:
-            raise UnsupportedSize(height_px=height_px, width_px=width_px, multiple_px=STRIDE_PX)
+        require_supported_size(*image.shape[2:])
         logit: Tensor = self.decoder(self.encoder(image))
         return logit
 

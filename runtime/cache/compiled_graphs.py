@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -21,7 +19,7 @@ from typing import Any, Final
 from kda_edge import __version__
 from kda_edge.errors import one_line
 from kda_edge.machine import machine_facts
-from kda_edge.whole_files import write_whole
+from kda_edge.whole_files import own_bytes, write_whole
 
 FOLDER: Final = "openvino"  # below the cache's folder
 SUFFIX: Final = ".graph"
@@ -61,7 +59,7 @@ class CompiledGraph:
         if self._path is None:
             return None
         try:
-            content = _own_bytes(self._path)
+            content = own_bytes(self._path)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -109,15 +107,6 @@ def _file_digest(path: Path) -> str | None:
     except OSError:
         return None
     return digest.hexdigest()
-
-
-def _own_bytes(path: Path) -> bytes:
-    """Read a file that nobody but this user or root may write, which is looked at as it is read."""
-    with path.open("rb") as file:
-        facts = os.fstat(file.fileno())
-        if facts.st_uid not in (0, os.getuid()) or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise PermissionError(0, f"others than you may write {path.name}")
-        return file.read()
 
 
 def _age(path: Path) -> int:

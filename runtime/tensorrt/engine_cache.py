@@ -14,7 +14,6 @@ import json
 import logging
 import math
 import os
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from kda_edge.errors import one_line
 from kda_edge.opening_process import closed_in_forks
 from kda_edge.paths import cache_folder
-from kda_edge.whole_files import PART, write_whole
+from kda_edge.whole_files import PART, own_bytes, write_whole
 
 from .engine_key import EngineKey
 from .precision_proof import LayerCounts
@@ -160,7 +159,7 @@ def _read(folder: Path, key: EngineKey) -> tuple[Cached | None, str]:
     try:
         if not (folder / PLAN).exists() and not (folder / RECORD).exists():
             return None, ""
-        text, plan = _own_bytes(folder / RECORD), _own_bytes(folder / PLAN)
+        text, plan = own_bytes(folder / RECORD), own_bytes(folder / PLAN)
     except PermissionError as error:
         return None, f"is not to be trusted ({one_line(error)})"
     except OSError as error:
@@ -180,12 +179,3 @@ def _read(folder: Path, key: EngineKey) -> tuple[Cached | None, str]:
     if digest != hashlib.sha256(plan).hexdigest():
         return None, "is damaged or was written in part"
     return found, ""
-
-
-def _own_bytes(path: Path) -> bytes:
-    """Read a file that nobody but this user or root may write, which is looked at as it is read."""
-    with path.open("rb") as file:
-        facts = os.fstat(file.fileno())
-        if facts.st_uid not in (0, os.getuid()) or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise PermissionError(0, f"others than you may write {path.name}")
-        return file.read()
