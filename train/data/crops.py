@@ -20,7 +20,8 @@ from kda_edge.manifest import InputContract
 from kda_edge.tiling.fill_nodata import fill_nodata
 
 from .augmentation import Augmentation, jitter_colour, random_warp
-from .image_files import BACKGROUND, IGNORED, LANDSLIDE, read_image, read_is_judged, read_mask
+from .image_files import read_image, read_is_judged, read_mask
+from .labels import BACKGROUND, IGNORED, LANDSLIDE
 from .sources import Sample
 
 CELL_PX: Final = 16  # scenes are searched for landslide and valid pixels on every 16th row and column

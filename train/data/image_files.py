@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -23,9 +23,7 @@ from kda_edge.rasters.silence import silenced
 from kda_edge.rasters.strict_window import StrictBands, WindowPixels
 from kda_edge.rasters.whole_rasters import whole_fault
 
-BACKGROUND: Final = 0
-LANDSLIDE: Final = 1
-IGNORED: Final = 255
+from .labels import BACKGROUND, IGNORED, LANDSLIDE
 
 
 @dataclass(frozen=True)

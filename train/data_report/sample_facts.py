@@ -14,7 +14,8 @@ from kda_edge.manifest import InputContract
 
 from ..data.crops import CACHED_IMAGE_PX, read_labelled
 from ..data.data_file import Scaling, check_sample
-from ..data.image_files import BACKGROUND, LANDSLIDE, open_raster
+from ..data.image_files import open_raster
+from ..data.labels import BACKGROUND, LANDSLIDE
 from ..data.sources import Sample
 from .keypoints import Keypoints, keypoints_of
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..data.image_files import IGNORED, LANDSLIDE
+from ..data.labels import IGNORED, LANDSLIDE
 from .panel_sheet import INK, LINE_PX, PAPER, Bytes, Color, text_width, write_line
 
 # What came of a pixel.

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from kda_edge.errors import TrainingError, UsageError
 
-from ..data.image_files import BACKGROUND
+from ..data.labels import BACKGROUND
 from ..distillation.frozen_backbones import FrozenBackbone
 from .colouring import coloured_heat, cross, displayed, hatch, heat_bar, outline
 from .compared_models import ComparedModel, input_hw

@@ -15,7 +15,8 @@ from kda_edge.tiling.fill_nodata import fill_nodata
 
 from ..data.crops import read_labelled
 from ..data.data_file import check_sample
-from ..data.image_files import LANDSLIDE, read_facts
+from ..data.image_files import read_facts
+from ..data.labels import LANDSLIDE
 from ..data.sources import Sample
 from .compared_models import described
 from .landslide_window import Bounds, landslide_window, window_around

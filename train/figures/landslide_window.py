@@ -12,7 +12,7 @@ from kda_edge.errors import DataError, UsageError
 
 from ..data.crops import read_labelled
 from ..data.data_file import DataSet
-from ..data.image_files import LANDSLIDE
+from ..data.labels import LANDSLIDE
 from ..data.sources import Sample
 
 STRIP_PX: Final = 512  # rows that are read at a time

@@ -26,7 +26,7 @@ from kda_edge.tiling.predict import predict
 from kda_edge.tiling.tile_grid import TileGrid, default_overlap_px
 
 from ..data.crops import read_labelled
-from ..data.image_files import IGNORED, LANDSLIDE
+from ..data.labels import IGNORED, LANDSLIDE
 from ..data.sources import Sample
 from ..segmentation.evaluate import SampleSource, engine_from_student
 from .colouring import (

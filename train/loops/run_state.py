@@ -1,10 +1,9 @@
-"""The state of a training run: all that it needs to go on exactly where it was, and the average of its weights."""
+"""The state of a training run: all that it needs to go on exactly where it was."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,47 +16,14 @@ from kda_edge.networks.checkpoint import read_content
 from ..data.data_file import DataSet
 from .compute_choice import Compute
 from .known_data import Known, first_difference
-from .schedules import ema_decay
 from .settings import AUTO, ENDS_ONLY, SPEED_ONLY, RunSettings
+from .weight_average import WeightAverage
 
 # Settings that older runs don't have, and the values that mean what those runs did.
 ADDED_LATER: Final = {"memory_format": (AUTO, "contiguous")}
 
 
 NOT_RECORDED: Final = "not recorded"
-
-
-class WeightAverage:
-    """Exponential moving average of a network's weights; what is evaluated and kept.
-
-    Args:
-        network: whose weights are averaged.
-        decay: share of the average that survives a step in the long run; 0 keeps the present weights.
-    """
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.network, self.decay = network, decay
-        self.average = {key: value.detach().clone() for key, value in network.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take the network's weights in after a step."""
-        keep = ema_decay(step, final=self.decay) if self.decay else 0.0
-        for key, value in self.network.state_dict().items():
-            if value.is_floating_point():
-                self.average[key].lerp_(value, 1 - keep)
-            else:  # a counter, of batch norm for one
-                self.average[key].copy_(value)
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """Give the network the average for a while, then its own weights again, bit for bit."""
-        own = {key: value.detach().clone() for key, value in self.network.state_dict().items()}
-        self.network.load_state_dict(self.average)
-        try:
-            yield
-        finally:
-            self.network.load_state_dict(own)
 
 
 def state_of_run(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..data.batches import loaded
 from ..data.crops import Crops
-from ..data.image_files import IGNORED
+from ..data.labels import IGNORED
 from .parallel import share_of
 
 if TYPE_CHECKING:

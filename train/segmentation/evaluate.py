@@ -20,7 +20,8 @@ from kda_edge.tiling.tile_answers import Engine
 from kda_edge.tiling.tile_grid import TileGrid
 
 from ..data.crops import read_labelled
-from ..data.image_files import IGNORED, LANDSLIDE, read_image
+from ..data.image_files import read_image
+from ..data.labels import IGNORED, LANDSLIDE
 from ..data.sources import Sample
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.image_files import IGNORED, LANDSLIDE
+from ..data.labels import IGNORED, LANDSLIDE
 
 
 @dataclass(frozen=True)

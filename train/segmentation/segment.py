@@ -35,7 +35,6 @@ from ..loops.optimizers import decay_groups, set_rates
 from ..loops.output_places import keeping, require_folder
 from ..loops.parallel import open_fabric, set_share, share_of, summed, wrapped
 from ..loops.run_state import (
-    WeightAverage,
     lengthened,
     lengthening,
     restore_run,
@@ -45,6 +44,7 @@ from ..loops.run_state import (
 )
 from ..loops.schedules import crop_side_px
 from ..loops.shared_batches import shared_batches
+from ..loops.weight_average import WeightAverage
 from .config import SegmentConfig
 from .evaluate import Evaluation, evaluate
 from .initial_student import initial_student

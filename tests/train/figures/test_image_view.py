@@ -15,7 +15,7 @@ from worlds import scar, write_image
 from kda_edge.errors import DataError, UsageError
 from kda_edge.manifest import InputContract
 from kda_edge.train.data.data_file import DataRequest, DataSet, load_data
-from kda_edge.train.data.image_files import IGNORED, LANDSLIDE
+from kda_edge.train.data.labels import IGNORED, LANDSLIDE
 from kda_edge.train.data.sources import Sample, Source
 from kda_edge.train.figures.image_view import read_view
 from kda_edge.train.figures.landslide_window import drawn_samples, landslide_window, named_samples, window_around

@@ -18,7 +18,7 @@ from kda_edge.networks.checkpoint import Checkpoint, read_checkpoint
 from kda_edge.tiling.predict import predict_array
 from kda_edge.train.cli.train import main
 from kda_edge.train.data.data_file import DataRequest, load_data
-from kda_edge.train.data.image_files import BACKGROUND, IGNORED, LANDSLIDE
+from kda_edge.train.data.labels import BACKGROUND, IGNORED, LANDSLIDE
 from kda_edge.train.figures import colouring
 from kda_edge.train.figures.mask_sheet import counts_of, distinct_names, judge, model_from_checkpoint, outcomes_of
 from kda_edge.train.segmentation.evaluate import engine_from_student, evaluate

@@ -13,8 +13,9 @@ from kda_edge.errors import TrainingError
 from kda_edge.manifest import InputContract
 from kda_edge.networks.checkpoint import write_content
 from kda_edge.train.data.data_file import DataSet
-from kda_edge.train.loops.run_state import WeightAverage, lengthened, lengthening, run_of, settings_of
+from kda_edge.train.loops.run_state import lengthened, lengthening, run_of, settings_of
 from kda_edge.train.loops.settings import SPEED_ONLY
+from kda_edge.train.loops.weight_average import WeightAverage
 from kda_edge.train.segmentation.config import SegmentConfig
 from kda_edge.train.segmentation.losses import LossWeights
 

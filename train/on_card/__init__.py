@@ -1,0 +1,1 @@
+"""Training with all imagery in the memory of a card: packed sets, crops cut and varied there, teachers and students."""
