@@ -90,10 +90,11 @@ def run(task: Task, findings: Findings, *, opened: Open = ContestProcess) -> Non
     findings.settings |= {"scene": scene.name if task.scene else "generated from a seed", "mpx": mpx}
     with ExitStack() as stack:
         running: dict[str, ContestProcess] = {}
-        round_s = 0.0  # of those that run already: the time of one round is kept for them
+        laps_s: list[float] = []  # of those that run already: the time of a round is kept for them
         for number, entry in enumerate(entries(task)):
             opening_s = 0.0 if task.rehearsal else COMPILE_S if entry.name == COMPILED else EACH_S
-            if not findings.has_time_for(entry.label, opening_s + round_s):
+            own_s = 2 * max(laps_s, default=0.0)  # to warm up, and in the round
+            if not findings.has_time_for(entry.label, opening_s + own_s + sum(laps_s)):
                 continue
             log = task.out / LOGS / f"scene_{number}.log"
             try:
@@ -101,7 +102,7 @@ def run(task: Task, findings: Findings, *, opened: Open = ContestProcess) -> Non
                 running[entry.label] = stack.enter_context(process)
                 start_s = findings.clock()
                 process.run(scene, task.out / "scene" / "warm_up")  # the first pays for what is done once
-                round_s += findings.clock() - start_s
+                laps_s.append(findings.clock() - start_s)
             except (KdaEdgeError, NotPossibleHere) as error:
                 running.pop(entry.label, None)
                 said = "the memory of the card does not suffice" if is_out_of_memory(error) else reason_of(error)

@@ -99,7 +99,7 @@ def test_a_round_of_those_that_run_is_kept_free_and_saved(tmp_path: Path, monkey
     found.save = lambda: saved.append(len(found.figures))
     task = task_in(tmp_path, scene=small_scene(tmp_path))
     run(task, found, opened=lambda name, *_: Slow(name, 20.0, order))  # type: ignore[arg-type,return-value]
-    assert found.left_out == ["torch-compile fp16: no time was left"]  # 60 s are left; 30 to compile, 40 for a round
+    assert found.left_out == ["torch-compile fp16: no time was left"]  # 60 s are left: 30 to compile, 40 for a round
     assert found.remaining_s() >= 0
     assert saved[0] == 8  # after the first round, before the maps are held to each other
 
