@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from kda_edge.commands import EXIT_ERROR, ended
-from kda_edge.errors import DeviceError, MissingDependency
 
 from .part_file import PartFile, Status, write_part
-from .parts import OUT_OF_MEMORY, PARTS, Findings, NotPossibleHere, Part, Task, is_out_of_memory, reason_of
+from .parts import NOT_POSSIBLE, OUT_OF_MEMORY, PARTS, Findings, Part, Task, is_out_of_memory, reason_of
 
 ORPHAN_CHECK_S: Final = 1.0
 
@@ -55,7 +54,7 @@ def run_part(
     reason = ""
     try:
         run(task, findings)
-    except (NotPossibleHere, DeviceError, MissingDependency) as error:
+    except NOT_POSSIBLE as error:
         status, reason = ("failed", OUT_OF_MEMORY) if is_out_of_memory(error) else ("not_possible", reason_of(error))
     except Exception as error:  # a part may fail in every way that a driver can; the next part runs all the same
         traceback.print_exc()

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from kda_edge.errors import KdaEdgeError, OutOfDeviceMemory, one_line
+from kda_edge.errors import DeviceError, KdaEdgeError, MissingDependency, OutOfDeviceMemory, one_line
 
 from ..reporting.result import Estimate, Figure, Result
 from .part_file import Card
@@ -24,6 +26,9 @@ OUT_OF_MEMORY: Final = "the memory of the GPU does not suffice; close what else 
 
 class NotPossibleHere(Exception):
     """Something that a part needs is not on this machine; its words are the reason that the report gives."""
+
+
+NOT_POSSIBLE: Final = (NotPossibleHere, DeviceError, MissingDependency)  # what ends a part without a fault of it
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,22 @@ class Findings:
         if not fits:
             self.left_out.append(f"{case}: no time was left")
         return fits
+
+    @contextmanager
+    def on_its_own(self, case: str) -> Iterator[None]:
+        """Note the error that a case ends with among the failures, so that the cases after it run.
+
+        Raises:
+            NotPossibleHere, DeviceError, MissingDependency: the part can't run here at all.
+        """
+        try:
+            yield
+        except Exception as error:  # a case may fail in every way that a driver or a compiler can
+            if isinstance(error, NOT_POSSIBLE) and not is_out_of_memory(error):
+                raise
+            traceback.print_exc()
+            self.failures.append(f"{case}: {OUT_OF_MEMORY if is_out_of_memory(error) else reason_of(error)}")
+            self.save()
 
     def result(self, part: str) -> Result:
         """Return all of it as a result."""

@@ -34,7 +34,9 @@ PACKAGES: Final = ("rasterio", "cv2")
 COMPILED_BATCH: Final = 16
 REHEARSAL_PX: Final = (256, 640)  # height and width: three tiles, of which the middle one has data everywhere
 OVERLAP_SHARE: Final = 4  # of a tile, as kda-infer's default
+COMPILED: Final = "torch-compile"
 EACH_S: Final = 6.0  # that opening a contestant takes at least
+COMPILE_S: Final = 30.0  # and one that compiles
 Open: TypeAlias = Callable[[str, MappingTask, Path], ContestProcess]
 
 
@@ -65,8 +67,9 @@ def entries(task: Task) -> list[Entry]:
         return [Entry(OURS, "fp32", "cpu"), *(Entry(peer, "fp32") for peer in on_cpu)]
     engines = [engine for engine, module in (("cuda", ""), ("tensorrt", "tensorrt")) if not module or _has(module)]
     ours = [Entry(OURS, precision, engine) for engine in engines for precision in ("fp16", "fp32")]
-    peers = ("torch-eager", "torch-compile", MONAI)
-    return [*ours, *(Entry(peer, precision) for precision in ("fp16", "fp32") for peer in peers)]
+    # Compiling takes most of the time and comes last.
+    peers = [Entry(peer, precision) for precision in ("fp16", "fp32") for peer in ("torch-eager", MONAI)]
+    return [*ours, *peers, *(Entry(COMPILED, precision) for precision in ("fp16", "fp32"))]
 
 
 def _has(module: str) -> bool:
@@ -87,15 +90,20 @@ def run(task: Task, findings: Findings, *, opened: Open = ContestProcess) -> Non
     findings.settings |= {"scene": scene.name if task.scene else "generated from a seed", "mpx": mpx}
     with ExitStack() as stack:
         running: dict[str, ContestProcess] = {}
+        laps_s: list[float] = []  # of those that run already: the time of a round is kept for them
         for number, entry in enumerate(entries(task)):
-            if not findings.has_time_for(entry.label, EACH_S):
+            opening_s = 0.0 if task.rehearsal else COMPILE_S if entry.name == COMPILED else EACH_S
+            own_s = 2 * max(laps_s, default=0.0)  # to warm up, and in the round
+            if not findings.has_time_for(entry.label, opening_s + own_s + sum(laps_s)):
                 continue
             log = task.out / LOGS / f"scene_{number}.log"
             try:
                 process = opened(entry.name, mapping_task(entry, task), log)
                 running[entry.label] = stack.enter_context(process)
+                start_s = findings.clock()
                 process.run(scene, task.out / "scene" / "warm_up")  # the first pays for what is done once
-            except KdaEdgeError as error:
+                laps_s.append(findings.clock() - start_s)
+            except (KdaEdgeError, NotPossibleHere) as error:
                 running.pop(entry.label, None)
                 said = "the memory of the card does not suffice" if is_out_of_memory(error) else reason_of(error)
                 findings.notes.append(f"{entry.label}: not possible here ({said})")
@@ -144,7 +152,7 @@ def mapping_task(entry: Entry, task: Task) -> MappingTask:
         bands=(1, 2, 3),
         overlap_px=read_artifact(artifact).manifest.tile_px // OVERLAP_SHARE,
         threads=1 if task.rehearsal else usable_cores(),
-        batch=COMPILED_BATCH if entry.name == "torch-compile" else (2 if task.rehearsal else None),
+        batch=COMPILED_BATCH if entry.name == COMPILED else (2 if task.rehearsal else None),
         engine=entry.engine or "cpu",
         device=task.device,
         precision=entry.precision,
@@ -154,14 +162,16 @@ def mapping_task(entry: Entry, task: Task) -> MappingTask:
 def _race(running: Mapping[str, ContestProcess], scene: Path, mpx: float, task: Task, findings: Findings) -> None:
     """Let each map once a round while time is left; one round at least."""
     laps: dict[str, list[MeasuredLap]] = {label: [] for label in running}
+    before = list(findings.figures)
     for number in range(1 if task.rehearsal else ROUNDS):
         start_s = findings.clock()
         for label, process in running.items():
             laps[label].append(process.run(scene, task.out / "scene" / label.replace(" ", "_")))
+        findings.figures = before + lap_figures(laps, mpx)
+        findings.save()
         if findings.remaining_s() < findings.clock() - start_s and number + 1 < ROUNDS:
             findings.notes.append(f"{number + 1} of {ROUNDS} rounds, since no time was left")
             break
-    findings.figures += lap_figures(laps, mpx)
     maps = {label: mine[-1].lap.map_path for label, mine in laps.items()}
     tile_px = read_artifact(None).manifest.tile_px
     _judge_maps({label: path for label, path in maps.items() if path is not None}, tile_px, findings)

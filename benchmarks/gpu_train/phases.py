@@ -19,7 +19,7 @@ from .watched_runs import FOLDER, Start, data_file, machine_options, remove_run,
 CAS_TILES: Final = 20_865
 PAPER_EPOCHS: Final = 200
 LIMIT_GB: Final = 24.0  # the memory of an RTX 3090, 1e9 bytes
-LEAST_PHASE_S: Final = 18.0  # a process that imports PyTorch and makes DINOv2-L, and some steps
+LEAST_PHASE_S: Final = 24.0  # a process that imports PyTorch and makes DINOv2-L, and some steps
 STEPS_S: Final = 6.0
 WARM_UP_STEPS: Final = 3
 REHEARSAL_DRAWS: Final = 32

@@ -69,7 +69,8 @@ def parities(
     Raises:
         EngineError: an engine has no answer to a tile, or one that is no probability.
     """
-    believed, found = _Remembered(reference), list[TileParity]()
+    believed = reference if isinstance(reference, Remembered) else Remembered(reference)
+    found = list[TileParity]()
     for batch in batches:
         rows = compared_on(tiles, believed, other, manifest, batch=batch)
         among = "" if batch == 1 else f", among {batch}"
@@ -77,7 +78,7 @@ def parities(
     return tuple(found)
 
 
-class _Remembered:
+class Remembered:
     """An engine that computes what it has answered before only once."""
 
     def __init__(self, engine: Engine) -> None:
@@ -85,6 +86,7 @@ class _Remembered:
         self._answers: dict[bytes, NDArray[np.float32]] = {}
 
     def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the answer to tiles (N, 3, T, T), (N, 1, T, T), kept."""
         key = tiles.tobytes()
         if key not in self._answers:
             self._answers[key] = self._engine(tiles).copy()  # an engine may use its output again

@@ -8,6 +8,8 @@ import sys
 from importlib import metadata
 from typing import Any, Final
 
+import onnxruntime
+
 from kda_edge import __version__
 from kda_edge.errors import DeviceError
 from kda_edge.machine import machine_facts
@@ -67,6 +69,8 @@ def versions() -> dict[str, str]:
     found = {"kda-edge": __version__, "python": sys.version.split()[0]}
     for distribution in metadata.distributions():
         name = (distribution.metadata["Name"] or "").lower()
-        if name in PACKAGES:
-            found[name] = distribution.version
+        # Another distribution's module, such as that of onnxruntime-gpu, is in front of it on the path.
+        is_hidden = name == "onnxruntime" and distribution.version != onnxruntime.__version__
+        if name in PACKAGES and not is_hidden:
+            found.setdefault(name, distribution.version)  # of two the first on the path is imported
     return dict(sorted(found.items()))

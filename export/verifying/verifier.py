@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import onnx
+import onnxruntime
 
 from kda_edge.artifact_bytes import graph_digest
 from kda_edge.certificate import Budget, Certificate, Labelled, Latency
@@ -21,8 +22,13 @@ from .compared_engines import engine_from_graph
 from .half_rounding import rounded_graph
 from .parity import Reference, measured_parity, worst_tile
 
-COMPARED_PACKAGES: Final = ("torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy")
+COMPARED_PACKAGES: Final = ("torch", "onnx", "onnxscript", "onnxsim", "numpy")
 LAYERS_NAMED: Final = 3
+
+
+def compared_versions() -> dict[str, str]:
+    """Return the versions of the packages that answers depend on; of several ONNX Runtimes, of the one that imports."""
+    return {package: version(package) for package in COMPARED_PACKAGES} | {"onnxruntime": onnxruntime.__version__}
 
 
 class Verifier:
@@ -67,7 +73,7 @@ class Verifier:
             half_rounded=rounded,
             budget=budget,
             tiles=measured_parity(engine, self.reference, threshold=self.threshold),
-            versions={package: version(package) for package in COMPARED_PACKAGES},
+            versions=compared_versions(),
             labelled=self._labelled(engine) if self.images else None,
         )
 

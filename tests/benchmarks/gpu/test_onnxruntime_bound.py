@@ -117,6 +117,16 @@ def test_without_a_driver_nothing_is_opened(tmp_path: Path) -> None:
         run(task_in(tmp_path), findings(), around=Surroundings(FakeOrt(), none, lambda: None))
 
 
+def test_an_artifact_that_fails_is_named_and_the_next_is_tried(tmp_path: Path) -> None:
+    """Each is tried though the session of none computes; a damaged one does not cost the rest."""
+    (tmp_path / "models").mkdir()
+    for name in ("base_fp16", "nano_fp16"):
+        (tmp_path / "models" / f"{name}.onnx").write_bytes(b"no model")
+    found = findings()
+    run(task_in(tmp_path), found, around=Surroundings(FakeOrt(), device, lambda: None))
+    assert [failure.partition(":")[0] for failure in found.failures] == ["base fp16", "bundled fp32", "nano fp16"]
+
+
 def test_a_bound_session_answers_as_the_engine_does() -> None:
     artifact = read_artifact(None)
     tiles = example_tiles(artifact.manifest, 2)

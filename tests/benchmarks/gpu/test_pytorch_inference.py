@@ -57,9 +57,36 @@ def test_each_compiled_case_begins_anew(task: Task, monkeypatch: pytest.MonkeyPa
     """After eight variants of one function PyTorch stops compiling it without an error."""
     resets: list[bool] = []
     monkeypatch.setattr(torch.compiler, "reset", lambda: resets.append(True))
-    monkeypatch.setattr(pytorch_inference, "_one_case", lambda *_: None)
+    monkeypatch.setattr(pytorch_inference, "_one_case", lambda *_, **__: None)
     run(task, findings())
     assert len(resets) == 3
+
+
+def test_a_case_that_fails_is_named_and_the_others_are_measured(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_compiler(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("Failed to find C compiler")
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    monkeypatch.setattr(pytorch_inference, "REHEARSED", (("compile", "fp32"), ("eager", "fp32")))
+    found = findings()
+    run(task, found)
+    assert found.failures == ["nano fp32 compile: RuntimeError: Failed to find C compiler"]
+    assert {figure.of["mode"] for figure in found.figures} == {"eager"}
+
+
+def test_the_processor_answers_each_tile_once_for_all_cases(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+    on_device = OnDevice.__call__
+
+    def noted(self: OnDevice, tiles: Any) -> Any:
+        asked.append(tiles.tobytes())
+        return on_device(self, tiles)
+
+    monkeypatch.setattr(OnDevice, "__call__", noted)
+    monkeypatch.setattr(pytorch_inference, "REHEARSED", (("eager", "fp32"), ("eager", "bf16")))
+    monkeypatch.setattr(pytorch_inference, "BATCHES", (1,))
+    run(task, findings())
+    assert [asked.count(tile) for tile in dict.fromkeys(asked)] == [3, 3, 3]  # one believed, two judged
 
 
 def test_without_checkpoints_the_students_are_named(tmp_path: Path) -> None:

@@ -44,9 +44,8 @@ class FakeContestant:
 def test_on_a_card_ours_come_first_and_peers_run_there_in_both_precisions(tmp_path: Path) -> None:
     labels = [entry.label for entry in entries(task_in(tmp_path))]
     assert labels[:2] == ["kda-infer cuda fp16", "kda-infer cuda fp32"]
-    assert labels[-6:] == [
-        f"{peer} {p}" for p in ("fp16", "fp32") for peer in ("torch-eager", "torch-compile", "monai")
-    ]
+    assert labels[-6:-2] == [f"{peer} {p}" for p in ("fp16", "fp32") for peer in ("torch-eager", "monai")]
+    assert labels[-2:] == ["torch-compile fp16", "torch-compile fp32"]  # what takes longest to open
     told = mapping_task(Entry("torch-compile", "fp16"), task_in(tmp_path))
     assert (told.device, told.precision, told.batch) == ("cuda", "fp16", 16)
     assert told.checkpoint is not None
@@ -71,6 +70,38 @@ def test_who_cannot_run_is_named_and_the_others_take_turns(tmp_path: Path, monke
     assert found.notes == ["kda-infer cuda fp32: not possible here (this ONNX Runtime has no CUDA)"]
     pace = {figure.of["contestant"]: figure.value for figure in found.figures if figure.name == "throughput"}
     assert pace["torch-eager fp32"] == pytest.approx(2 * pace["monai fp32"])
+
+
+def test_without_our_artifact_the_peers_map_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    two = [Entry("kda-infer", "fp16", "cuda"), Entry("torch-eager", "fp16")]
+    monkeypatch.setattr(scene_contest, "entries", lambda _: two)
+    found = findings()
+    task = task_in(tmp_path, scene=small_scene(tmp_path))
+    run(task, found, opened=lambda name, *_: FakeContestant(name, 1.0, order))  # type: ignore[arg-type,return-value]
+    assert "torch-eager" in order
+    assert found.notes == [
+        "kda-infer cuda fp16: not possible here (kda-infer cuda fp16: there is no artifact; see the part models)"
+    ]
+
+
+def test_a_round_of_those_that_run_is_kept_free_and_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, order, saved = FakeClock(), list[str](), list[int]()
+    peers = [Entry("torch-eager", "fp16"), Entry("monai", "fp16"), Entry("torch-compile", "fp16")]
+    monkeypatch.setattr(scene_contest, "entries", lambda _: peers)
+
+    class Slow(FakeContestant):
+        def run(self, scene_path: Path, out_dir: Path) -> MeasuredLap:
+            clock.pass_ms(20_000)
+            return super().run(scene_path, out_dir)
+
+    found = findings(100.0, clock)
+    found.save = lambda: saved.append(len(found.figures))
+    task = task_in(tmp_path, scene=small_scene(tmp_path))
+    run(task, found, opened=lambda name, *_: Slow(name, 20.0, order))  # type: ignore[arg-type,return-value]
+    assert found.left_out == ["torch-compile fp16: no time was left"]  # 60 s are left: 30 to compile, 40 for a round
+    assert found.remaining_s() >= 0
+    assert saved[0] == 8  # after the first round, before the maps are held to each other
 
 
 def test_where_nobody_can_map_the_part_is_not_possible(tmp_path: Path) -> None:

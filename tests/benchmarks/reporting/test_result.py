@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,6 +104,21 @@ def test_conditions_have_what_was_measured_of_a_gpus_answers_and_nothing_where_n
     assert engine_parity(EngineFacts("tensorrt", measured=json.dumps(measured))) == {"engine_parity": measured}
     assert engine_parity(EngineFacts("cpu")) == {}
     assert not complaints(example(conditions={"engine_parity": measured}).to_json())
+
+
+def test_of_several_installed_versions_the_one_that_is_imported_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime-gpu from another folder hides the module of an installed onnxruntime, and not its metadata."""
+    for name, version in (("onnxruntime", "0.0.1"), ("onnxruntime_gpu", "1.99.0"), ("monai", "0.0.2")):
+        folder = tmp_path / f"{name}-{version}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: {version}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    told = versions()
+    assert told.get("onnxruntime", onnxruntime.__version__) == onnxruntime.__version__
+    assert told["onnxruntime-gpu"] == "1.99.0"
+    assert told["monai"] == "0.0.2"  # the first on the path
 
 
 def test_facts_name_the_packages_at_work_and_nothing_of_the_machine_itself() -> None:
