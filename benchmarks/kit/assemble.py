@@ -22,13 +22,12 @@ from typing import Final
 from kda_edge.commands import EXIT_ERROR, ended
 from kda_edge.errors import KitError, UsageError
 
-from .import_check import OF_THE_MACHINE, Imported, cuda_refusal, imported
+from .import_check import CUDA_PROVIDER, OF_THE_MACHINE, Imported, cuda_refusal, imported
 from .installation import Installation
 from .kit_file import Kit, PackedFile
 from .parts import PartFolder, kit_in
 
 ONNXRUNTIME: Final = "onnxruntime"
-CUDA_PROVIDER: Final = "CUDAExecutionProvider"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -142,7 +141,7 @@ def cuda_missing(
     (runtime,) = runtimes
     if CUDA_PROVIDER not in runtime.providers:
         raise KitError(f"{runtime.path} has no {CUDA_PROVIDER}, though its wheel is for CUDA; make the kit again")
-    refusal = cuda_refusal(runtime, environment, folder)
+    refusal = cuda_refusal(environment, folder)
     return [] if refusal is None else [f"{ONNXRUNTIME} can't compute with CUDA here: {refusal}"]
 
 

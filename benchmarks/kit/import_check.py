@@ -24,13 +24,23 @@ cuda = getattr(getattr(module, "version", None), "cuda", None) or ""
 providers = getattr(module, "get_available_providers", list)()
 print("", getattr(module, "__version__", ""), module.__file__ or "", cuda, ",".join(providers), sep="\\t")
 """
-# A provider's library is opened with a session, and looks for the other one among what is loaded already.
-_OPEN: Final = """
-import ctypes, sys
-for path in sys.argv[1:]:
-    ctypes.CDLL(path, ctypes.RTLD_GLOBAL)
+CUDA_PROVIDER: Final = "CUDAExecutionProvider"
+# The graph y = x + x as ONNX, opset 13.
+_GRAPH: Final = (
+    "08083a350a0e0a01780a017812017922034164641201675a0f0a0178120a0a0"
+    "8080112040a020801620f0a0179120a0a08080112040a02080142040a00100d"
+)
+# A session does what a user's program does; on an H100 the provider's library, opened by itself, ended the process.
+_COMPUTE: Final = """
+import sys
+import numpy
+import onnxruntime
+session = onnxruntime.InferenceSession(bytes.fromhex(sys.argv[1]), providers=[sys.argv[2], "CPUExecutionProvider"])
+if session.get_providers()[0] != sys.argv[2]:
+    sys.exit(1)
+(two,) = session.run(None, {"x": numpy.ones(1, "float32")})
+sys.exit(None if two[0] == 2 else f"it takes 1 + 1 for {two[0]}")
 """
-_CUDA_LIBRARIES: Final = ("libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so")
 
 
 @dataclass(frozen=True)
@@ -62,14 +72,14 @@ def imported(modules: Sequence[str], environment: Mapping[str, str], folder: Pat
         return list(pool.map(lambda module: _imported(module, environment, folder), modules))
 
 
-def cuda_refusal(onnxruntime: Imported, environment: Mapping[str, str], folder: Path) -> str | None:
-    """Return why the CUDA provider of an ONNX Runtime that imported can't be opened, None if it can.
+def cuda_refusal(environment: Mapping[str, str], folder: Path) -> str | None:
+    """Return why an ONNX Runtime that imported can't compute by its CUDA provider, None if it can.
 
     The provider is listed wherever ONNX Runtime was built with it. Whether the machine has the driver and the libraries
-    of CUDA that it needs, in the versions that it needs, shows when it is opened; cuDNN comes with the first session.
+    of CUDA that it needs, in the versions that it needs, shows when a session is opened; ONNX Runtime then says what it
+    lacks and goes on without CUDA.
     """
-    libraries = Path(onnxruntime.path).parent / "capi"
-    done = _done(_OPEN, [str(libraries / name) for name in _CUDA_LIBRARIES], environment, folder)
+    done = _done(_COMPUTE, [_GRAPH, CUDA_PROVIDER], environment, folder)
     return None if done.returncode == 0 else _last_words(done)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-import onnxruntime
 import pytest
 from kit_runs import run_assemble
 from made_wheels import made_kit, made_wheel
 
-from kda_edge.benchmarks.kit import assemble
+from kda_edge.benchmarks.kit import assemble, import_check
 from kda_edge.benchmarks.kit.import_check import Imported
 from kda_edge.benchmarks.kit.installation import Installation
 from kda_edge.benchmarks.kit.parts import kit_in
@@ -61,43 +61,62 @@ def test_libraries_of_another_cuda_than_pytorchs_are_told(tmp_path: Path) -> Non
     assert assemble.cuda_differs([Imported("torch", failure="not there")], kit.files) == []
 
 
-def runtime_wheel(folder: Path, providers: list[str], library: bytes) -> Path:
-    """ONNX Runtime as far as the check looks at it, with a library that is opened for the provider of CUDA."""
-    program = f"__version__ = '1.0'\ndef get_available_providers():\n    return {providers}\n"
+def runtime_wheel(folder: Path, providers: list[str], session: str = "") -> Path:
+    """ONNX Runtime as far as the check looks at it, with the body of what opens a session."""
+    program = f"""
+import sys
+__version__ = '1.0'
+def get_available_providers():
+    return {providers}
+class InferenceSession:
+    def __init__(self, graph, providers):
+        self.providers = providers
+        {session or "pass"}
+    def get_providers(self):
+        return self.providers
+    def run(self, names, feeds):
+        return [feeds["x"] + feeds["x"]]
+"""
     files = {
         "onnxruntime/__init__.py": program.encode(),
         "onnxruntime/capi/build_and_package_info.py": b"package_name = 'x'\ncuda_version = '13.0'\n",
-        "onnxruntime/capi/libonnxruntime_providers_shared.so": library_of_onnxruntime(),
-        "onnxruntime/capi/libonnxruntime_providers_cuda.so": library,
     }
     return made_wheel(folder, "onnxruntime", files=files)
 
 
-def library_of_onnxruntime() -> bytes:
-    """A library that opens anywhere."""
-    return (Path(onnxruntime.__file__).parent / "capi" / "libonnxruntime_providers_shared.so").read_bytes()
-
-
 @pytest.mark.parametrize(
-    ("library", "said"),
-    [(b"", "file too short"), (library_of_onnxruntime(), "")],
-    ids=["a library that does not open", "one that does"],
+    ("session", "said"),
+    [
+        ("print('libcuda.so.1: cannot open', file=sys.stderr); del self.providers[0]", "libcuda.so.1: cannot open"),
+        ("raise RuntimeError('no driver')", "RuntimeError: no driver"),
+        ("import os; os.kill(os.getpid(), 11)", "it ended with -11"),
+        ("self.run = lambda names, feeds: [feeds['x']]", "it takes 1 + 1 for 1.0"),
+        ("", ""),
+    ],
+    ids=["one that goes on without CUDA", "one that fails", "one that crashes", "one that errs", "one that computes"],
 )
-def test_a_provider_of_cuda_that_can_not_be_opened_is_told_and_the_rest_can_be_used(
-    library: bytes, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_provider_of_cuda_that_can_not_compute_is_told_and_the_rest_can_be_used(
+    session: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wheel = runtime_wheel(tmp_path / "w", ["CUDAExecutionProvider", "CPUExecutionProvider"], library)
+    wheel = runtime_wheel(tmp_path / "w", ["CUDAExecutionProvider", "CPUExecutionProvider"], session)
     made_kit(tmp_path / "parts", [("gpu", wheel)], imports={"gpu": ("onnxruntime",)})
     assert run_assemble(tmp_path) == 0
     capsys.readouterr()
     assert reported(tmp_path, "onnxruntime") == 0
     _, *lines = filter(None, capsys.readouterr().out.splitlines())
-    assert len(lines) == bool(said)
-    assert all(line.startswith("onnxruntime can't compute with CUDA here: ") and said in line for line in lines)
+    assert lines == ([f"onnxruntime can't compute with CUDA here: {said}"] if said else [])
+
+
+def test_the_graph_that_is_computed_is_one_that_onnxruntime_takes(tmp_path: Path) -> None:
+    """As the check runs it, by the provider that is here."""
+    done = import_check._done(
+        import_check._COMPUTE, [import_check._GRAPH, "CPUExecutionProvider"], os.environ, tmp_path
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_onnxruntime_for_cuda_without_its_provider_is_refused(tmp_path: Path) -> None:
-    wheel = runtime_wheel(tmp_path / "w", ["CPUExecutionProvider"], library_of_onnxruntime())
+    wheel = runtime_wheel(tmp_path / "w", ["CPUExecutionProvider"])
     made_kit(tmp_path / "parts", [("gpu", wheel)], imports={"gpu": ("onnxruntime",)})
     assert run_assemble(tmp_path) == 0
     with pytest.raises(KitError, match=r"has no CUDAExecutionProvider, though its wheel is for CUDA; "):
