@@ -65,8 +65,9 @@ MAY_USE: dict[str, dict[str, set[str]]] = {
         "distillation": {"data", "loops"},
         "segmentation": {"data", "loops"},
         "figures": {"data", "loops", "distillation", "segmentation"},
+        "on_card": {"data", "loops", "segmentation"},
         "fit": {"data", "loops", "distillation", "segmentation"},
-        "cli": {"data", "data_report", "loops", "distillation", "segmentation", "figures", "fit"},
+        "cli": {"data", "data_report", "loops", "distillation", "segmentation", "figures", "on_card", "fit"},
         "__main__": {"cli"},
     },
     "export": {

@@ -5,54 +5,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from kda_edge.metrics import ProbabilityHistogram
 from kda_edge.networks.network import Network
 
 from ..data.labels import IGNORED, LANDSLIDE
+from ..segmentation.evaluate import Evaluation
 from .card_images import CardImages
 from .card_training import Normalise, answers
 
-STEPS: Final = 256  # of probability
 TILE_PX: Final = 256
 OVERLAP_PX: Final = 64
 BATCH: Final = 32
 
 
-def histograms(
+def evaluate_on_card(
     networks: Sequence[Network], images: CardImages, chosen: Sequence[int], normalise: Normalise, *, half: bool
-) -> dict[str, NDArray[np.int64]]:
-    """Return for each `source/group` how many judged pixels have each probability: (2, 256), background then landslide.
+) -> Evaluation:
+    """Return how the mean probability of networks agrees with the labels of images, by `source/group`.
 
     Args:
-        networks: whose mean probability is judged.
+        networks: in eval mode, on the device.
         images: all of them.
         chosen: numbers of those to judge on.
         normalise: of pixels.
         half: compute in bfloat16.
     """
-    found: dict[str, NDArray[np.int64]] = {}
+    found: dict[str, ProbabilityHistogram] = {}
     for index in chosen:
         rgb, labels = images.whole(index)
-        probability = tiled(networks, rgb, normalise, half=half)
-        judged = labels != IGNORED
-        step = (probability * (STEPS - 1)).round().long()[judged]
-        is_landslide = (labels[judged] == LANDSLIDE).long()
-        counts = torch.bincount(is_landslide * STEPS + step, minlength=2 * STEPS).reshape(2, STEPS).cpu().numpy()
-        facts = images.facts[index]
-        name = f"{facts.source}/{facts.group}"
-        found[name] = found.get(name, np.zeros((2, STEPS), np.int64)) + counts
-    return found
-
-
-def iou_at(histogram: NDArray[np.int64], step: int) -> float:
-    """Return the landslide IoU where pixels of a probability of `step` / 255 and more count as landslide."""
-    hit, false = int(histogram[1, step:].sum()), int(histogram[0, step:].sum())
-    missed = int(histogram[1, :step].sum())
-    return hit / max(hit + false + missed, 1)
+        probability = tiled(networks, rgb, normalise, half=half).cpu().numpy()
+        truth, facts = labels.cpu().numpy(), images.facts[index]
+        histogram = found.setdefault(f"{facts.source}/{facts.group}", ProbabilityHistogram())
+        histogram.add(probability.clip(0, 1), truth == LANDSLIDE, truth != IGNORED)
+    return Evaluation(found)
 
 
 def tiled(networks: Sequence[Network], rgb: Tensor, normalise: Normalise, *, half: bool) -> Tensor:

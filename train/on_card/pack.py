@@ -1,10 +1,10 @@
-"""Packing a data set: all images of a data file, read as training reads them, into one file."""
+"""Packing of a data set: all its images, as training reads them, as a packed set holds them."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Final
 
 import cv2
 import numpy as np
@@ -14,63 +14,57 @@ from kda_edge.manifest import InputContract
 from kda_edge.tiling.fill_nodata import fill_nodata
 
 from ..data.crops import draws, read_labelled
-from ..data.data_file import DataRequest, load_data
+from ..data.data_file import DataRequest, DataSet
 from ..data.labels import shrunk_labels
 from ..data.sources import SPLITS, Sample
 from ..data.unlabelled import load_images
-from .packed_set import LOSSLESS, Labelled, PackedImage, write_packed_set
+from .packed_set import Labelled, PackedImage
 
-TRAIN_CROP_PX = 256  # by which the crops of a scene without declared draws are counted
-
-
-def main() -> None:
-    """Pack a data set and say how large it became."""
-    parser = argparse.ArgumentParser(prog="pack", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--data-root", type=Path)
-    parser.add_argument("--unlabelled", type=Path)
-    parser.add_argument("--quality", type=int, default=LOSSLESS)
-    parser.add_argument("--halve", nargs="*", default=[], metavar="SOURCE")
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    count = write_packed_set(
-        options.out,
-        packed(options.data, options.data_root, options.unlabelled, options.halve),
-        quality=options.quality,
-    )
-    print(f"{options.out}: {count} images, {options.out.stat().st_size / 1e6:.1f} MB")
+COUNTED_CROP_PX: Final = 256  # by which the crops of a scene without declared draws are counted
 
 
-def packed(data: Path, root: Path | None, unlabelled: Path | None, halve: list[str]) -> Iterator[Labelled]:
-    """Yield each image of a data file, and of a folder without labels, as a packed set holds it."""
-    found = load_data(DataRequest(data, seed=0, root=root))
-    if found.input.pixel_type != "uint8":
-        raise UsageError(f"{data} declares {found.input.pixel_type}; a packed set holds 8-bit imagery alone")
+def packed(data: DataSet, *, unlabelled: Path | None = None, halved: Collection[str] = ()) -> Iterator[Labelled]:
+    """Yield each image of a data set, and then of a folder without labels, which is learned from.
+
+    Args:
+        data: checked; 8-bit imagery.
+        unlabelled: folder of images, searched to any depth; None: none.
+        halved: sources whose images are halved in height and width.
+
+    Raises:
+        UsageError: imagery that is not 8-bit, or a source that is not there.
+        DataError: an image without labels that is not as declared; it is named.
+    """
+    if data.input.pixel_type != "uint8":
+        raise UsageError(f"a packed set holds 8-bit imagery alone, and this is {data.input.pixel_type}")
+    known = {sample.source.name for split in SPLITS for sample in data.samples[split]}
+    for name in sorted(set(halved) - known):
+        raise UsageError(f"--halve {name} is no source; choose among {', '.join(sorted(known))}")
+    return _packed(data, unlabelled, halved)
+
+
+def _packed(data: DataSet, unlabelled: Path | None, halved: Collection[str]) -> Iterator[Labelled]:
     for split in SPLITS:
-        for sample in found.samples[split]:
-            yield _packed(sample, split, found.input, 2 if sample.source.name in halve else 1)
+        for sample in data.samples[split]:
+            yield _one(sample, split, data.input, 2 if sample.source.name in halved else 1)
     if unlabelled is not None:
         for sample in load_images(DataRequest(unlabelled, seed=0)).samples["train"]:
-            yield _packed(sample, "train", found.input, 1)
+            yield _one(sample, "train", data.input, 1)
 
 
-def _packed(sample: Sample, split: str, contract: InputContract, shrink: int) -> Labelled:
+def _one(sample: Sample, split: str, contract: InputContract, shrink: int) -> Labelled:
     image, valid, labels = read_labelled(sample, contract, sample.window_ltrb)
     rgb = fill_nodata(image, valid)
     if shrink > 1:
         height, width = labels.shape[0] // shrink, labels.shape[1] // shrink
-        rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+        rgb = cv2.resize(rgb[: height * shrink, : width * shrink], (width, height), interpolation=cv2.INTER_AREA)
         labels = shrunk_labels(labels, shrink)
     facts = PackedImage(
         name=sample.image.stem,
         source=sample.source.name,
         group=sample.group,
         split=split,
-        draws=draws(sample, TRAIN_CROP_PX),
+        draws=draws(sample, COUNTED_CROP_PX),
         is_scene=sample.source.layout == "scenes",
     )
     return Labelled(facts, np.ascontiguousarray(rgb, np.uint8), labels)
-
-
-if __name__ == "__main__":
-    main()

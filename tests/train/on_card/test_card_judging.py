@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from kda_edge.manifest import InputContract
 from kda_edge.train.data.labels import IGNORED, LANDSLIDE
 from kda_edge.train.on_card.card_images import CardImages
-from kda_edge.train.on_card.card_judging import histograms, iou_at, tiled
+from kda_edge.train.on_card.card_judging import evaluate_on_card, tiled
 from kda_edge.train.on_card.card_training import Normalise
 from kda_edge.train.on_card.packed_set import Labelled, PackedImage
 
@@ -41,13 +41,14 @@ def test_the_iou_of_every_threshold_is_that_of_counted_pixels() -> None:
         labels = rng.choice([0, 1, IGNORED], (60, 45), p=[0.5, 0.3, 0.2]).astype(np.uint8)
         images.append(Labelled(facts, rgb, labels))
     card = CardImages(images, "cpu")
-    found = histograms([RedIsLandslide()], card, [0, 1, 2], Normalise(PLAIN, "cpu"), half=False)  # type: ignore[list-item]
-    assert sorted(found) == ["made/a", "made/b"]
+    found = evaluate_on_card([RedIsLandslide()], card, [0, 1, 2], Normalise(PLAIN, "cpu"), half=False)  # type: ignore[list-item]
+    assert sorted(found.histograms) == ["made/a", "made/b"]
     for step in (1, 77, 128, 250):
         chosen = [images[0], images[2]]
         red = np.concatenate([one.rgb[:, :, 0].ravel() for one in chosen])
         labels = np.concatenate([one.labels.ravel() for one in chosen])
         judged = labels != IGNORED
-        said, true = red[judged] >= step, labels[judged] == LANDSLIDE
+        threshold = round(step / 255, 3)
+        said, true = red[judged] / 255 >= threshold, labels[judged] == LANDSLIDE
         expected = (said & true).sum() / (said | true).sum()
-        assert iou_at(found["made/a"], step) == pytest.approx(expected, abs=1e-12)
+        assert found.counts(threshold)["made/a"].iou == pytest.approx(expected, abs=1e-12)

@@ -19,7 +19,7 @@ from kda_edge.train.data.labels import IGNORED, LANDSLIDE
 from kda_edge.train.on_card.card_colours import CardColours
 from kda_edge.train.on_card.card_crops import CropSampler
 from kda_edge.train.on_card.card_images import CardImages
-from kda_edge.train.on_card.card_judging import histograms, iou_at
+from kda_edge.train.on_card.card_judging import evaluate_on_card
 from kda_edge.train.on_card.card_training import (
     LOSS,
     Normalise,
@@ -72,8 +72,8 @@ def trained(card: CardImages, steps: int, teachers: tuple[Network, ...] = (), se
 
 
 def iou_of(network: Network, card: CardImages) -> float:
-    (found,) = histograms([network], card, range(len(card.facts)), Normalise(CONTRACT, "cpu"), half=False).values()
-    return iou_at(found, 128)
+    found = evaluate_on_card([network], card, range(len(card.facts)), Normalise(CONTRACT, "cpu"), half=False)
+    return found.counts(0.5)["made/all"].iou
 
 
 def test_a_network_learns_from_labels_and_another_from_it_alone(card: CardImages) -> None:
