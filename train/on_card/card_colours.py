@@ -131,4 +131,5 @@ class CardColours:
         mixed, other = amplitude.clone(), amplitude[self._others(len(x))]
         mixed[:, :, :reach, :reach] = other[:, :, :reach, :reach]
         mixed[:, :, -reach:, :reach] = other[:, :, -reach:, :reach]
-        return torch.fft.irfft2(torch.polar(mixed, frequencies.angle()), s=x.shape[2:]).clamp(0, 1)
+        varied: Tensor = torch.fft.irfft2(torch.polar(mixed, frequencies.angle()), s=x.shape[2:])
+        return varied.clamp(0, 1)

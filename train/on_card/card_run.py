@@ -148,7 +148,7 @@ class CardRun:
             if file is not None and file.is_file():
                 load_encoder_weights(network, str(file))
                 LOGGER.info("%s: encoder from %s", name, file.name)
-        return network.to(self.device, memory_format=torch.channels_last)
+        return network.to(self.device).to(memory_format=torch.channels_last)
 
     def _train(
         self, what: str, networks: list[Network], chosen: list[int], seconds: float, teachers: Sequence[Network]

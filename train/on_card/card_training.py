@@ -147,7 +147,7 @@ def train_for(
                 logit = network(seen)
             loss = loss_of(logit, crops.labels, target, span.guided)
             optimizers[number].zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
             optimizers[number].step()
             averages[number].update(progress.steps)

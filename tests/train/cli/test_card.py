@@ -1,4 +1,4 @@
-"""`kda-train pack` and `kda-train on-card`: from folders to a student that says what it learned from."""
+"""`kda-train pack` and `kda-train card`: from folders to a student that says what it learned from."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def pack(data: Path, *words: str) -> Path:
 
 def on_card(packed: Path, *words: str) -> int:
     out = ["--set", str(packed), "--out", str(packed.parent / "run"), "--device", "cpu", "--crop-px", "64"]
-    return main(["on-card", *out, "--batch", "4", "--steps", "2", "--teacher-s", "60", "--student-s", "60", *words])
+    return main(["card", *out, "--batch", "4", "--steps", "2", "--teacher-s", "60", "--student-s", "60", *words])
 
 
 def test_a_set_holds_what_training_reads(data: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_run_keeps_teachers_and_students_that_say_what_they_learned_from(data:
     assert checkpoint.training.data == ("data/train",)
     assert checkpoint.training.held_out == ("data/test", "data/val")
     assert checkpoint.training.teacher == SMALL
-    assert checkpoint.training.command.startswith("kda-train on-card --set ")
+    assert checkpoint.training.command.startswith("kda-train card --set ")
     assert checkpoint.training.metrics["data/val"] == judged["metrics"]["data/val"]
     # Two steps at the lowest rates move the encoder little: it began from the file.
     first = next(iter(checkpoint.student.encoder.state_dict().values()))

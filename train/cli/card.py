@@ -1,4 +1,4 @@
-"""The commands `kda-train pack` and `kda-train on-card`: a data set in one file, and minutes of training on a card."""
+"""The commands `kda-train pack` and `kda-train card`: a data set in one file, and minutes of training on a card."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def add_commands(commands: Any) -> None:
     """Add the commands to the parser's."""
     pack = commands.add_parser(
         "pack",
-        help="a data set in one small file, for on-card",
+        help="a data set in one small file, for kda-train card",
         description="Pack all images and labels of a data set into one file: 8-bit RGB as WebP, labels without loss. "
         "A machine that trains from it needs neither the images nor GDAL.",
     )
@@ -31,7 +31,7 @@ def add_commands(commands: Any) -> None:
     pack.set_defaults(run=_pack)
 
     card = commands.add_parser(
-        "on-card",
+        "card",
         help="teachers and students from a packed set, for so many seconds",
         description="Train teachers from labels, then students from labels and the teachers' answers, with all imagery "
         "in the memory of the device, each for so many seconds; judge them on the splits that they do not learn from.",
