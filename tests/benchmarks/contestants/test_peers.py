@@ -25,7 +25,7 @@ from kda_edge.tiling.tile_answers import EngineFacts
 TILE_PX, OVERLAP_PX = 256, 64
 TASK = MappingTask(
     artifact=None,
-    checkpoint=BUNDLED / "student_nano.pt",
+    checkpoint=BUNDLED / "student_lite0.pt",
     bands=(1, 2, 3),
     overlap_px=OVERLAP_PX,
     threads=1,
