@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -128,5 +128,5 @@ class _Additions:
         self.constants[name] = numpy_helper.from_array(value, name)
         return name
 
-    def _node(self, operator: str, taken: list[str], made: str, part: str, **attributes: int) -> onnx.NodeProto:
+    def _node(self, operator: str, taken: list[str], made: str, part: str, **attributes: Any) -> onnx.NodeProto:
         return helper.make_node(operator, taken, [made], name=f"{self.name}_{part}", **attributes)
