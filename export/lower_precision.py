@@ -21,11 +21,17 @@ from .verifying.verifier import Verifier, require_answers
 
 Log = Callable[[str], None]
 Pass = Callable[[onnx.ModelProto], onnx.ModelProto]
+OnDevices = Callable[["Lowered"], float]  # the share of a device's budget that a graph uses there, 0..inf
 
 
 def unchanged(graph: onnx.ModelProto) -> onnx.ModelProto:
     """Return the graph: no last pass."""
     return graph
+
+
+def nothing(_: Lowered) -> float:
+    """Return 0: no device holds the graph to anything."""
+    return 0.0
 
 
 @dataclass(frozen=True)
@@ -57,8 +63,16 @@ def as_it_is(graph: onnx.ModelProto, verifier: Verifier, budget: Budget, *, last
     return Lowered(graph, certificate)
 
 
-def in_half(graph: onnx.ModelProto, verifier: Verifier, budget: Budget, *, log: Log, last: Pass = unchanged) -> Lowered:
-    """Return the graph in FP16, with as few islands of FP32 as its budget needs; `last` changes it at the end.
+def in_half(
+    graph: onnx.ModelProto,
+    verifier: Verifier,
+    budget: Budget,
+    *,
+    log: Log,
+    last: Pass = unchanged,
+    on_devices: OnDevices = nothing,
+) -> Lowered:
+    """Return the graph in FP16, with as few islands of FP32 as its budget needs, and a device's; `last` ends it.
 
     Raises:
         ParityError: no number of islands holds the budget; the worst layers are named.
@@ -69,7 +83,9 @@ def in_half(graph: onnx.ModelProto, verifier: Verifier, budget: Budget, *, log: 
 
     # Layers that are float32 by rule are no candidates; with all of the others kept out the graph is float32.
     in_question = set(half_plan(graph).half_nodes)
-    return _searched(build, groups_of(graph, lambda node: node.name in in_question), verifier, budget, log)
+    return _searched(
+        build, groups_of(graph, lambda node: node.name in in_question), verifier, budget, log=log, on_devices=on_devices
+    )
 
 
 def in_int8(
@@ -107,7 +123,7 @@ def in_int8(
         return last(half_graph(quantised) if target == "tensorrt" else quantised)
 
     chosen = set(candidates(graph, operators=operators))
-    found = _searched(build, groups_of(graph, lambda node: node.name in chosen), verifier, budget, log)
+    found = _searched(build, groups_of(graph, lambda node: node.name in chosen), verifier, budget, log=log)
     calibration = Calibration(config.method, config.seed, drawn.counts, tuple(tile.sha256 for tile in drawn.tiles))
     return Lowered(found.graph, found.certificate, found.islands, calibration)
 
@@ -117,14 +133,18 @@ def _searched(
     groups: tuple[str, ...],
     verifier: Verifier,
     budget: Budget,
+    *,
     log: Log,
+    on_devices: OnDevices = nothing,
 ) -> Lowered:
     by_digest: dict[str, Certificate] = {}
 
     def used(graph: onnx.ModelProto) -> float:
         certificate = verifier.certificate(graph, budget)
         by_digest[certificate.graph_sha256] = certificate
-        return certificate.used
+        if certificate.used > 1.0:
+            return certificate.used  # it won't be written, and a device's comparison takes longer than the certificate
+        return max(certificate.used, on_devices(Lowered(graph, certificate)))
 
     found = search(build, groups, used, allowed=1.0, log=log)
     certificate = by_digest[graph_digest(found.graph.SerializeToString(deterministic=True))]

@@ -29,7 +29,7 @@ from .config import ExportConfig
 from .graphs.ordered_sums import with_ordered_sums
 from .graphs.to_onnx import ExportedGraph, onnx_from_student
 from .lint.rules import OPSET, require_clean
-from .lower_precision import Log, Lowered, as_it_is, in_half, in_int8
+from .lower_precision import Log, Lowered, OnDevices, as_it_is, in_half, in_int8
 from .portable import portable_graph
 from .portable_check import require_same_answers
 from .tiles.imagery_tiles import example_tiles, imagery_tiles
@@ -41,6 +41,7 @@ from .verifying.compared_engines import (
     engines_on_cpu,
 )
 from .verifying.cpu_latency import latency_on_cpu
+from .verifying.half_on_devices import used_on_devices
 from .verifying.parity import Reference, measured_parity, worst_tile
 from .verifying.verifier import Verifier, require_fast
 
@@ -157,7 +158,10 @@ def export_checkpoint(
             **more,
         )
 
-    made, fallback = _made(config, float_graph, target, verifier, log, timed_on=timed_on)
+    def on_devices(made: Lowered) -> float:
+        return used_on_devices(made.graph, manifest_of(made, "fp16"), to_engine=to_engine)
+
+    made, fallback = _made(config, float_graph, target, verifier, log, timed_on=timed_on, on_devices=on_devices)
     require_clean(made.graph, target=LINT_TARGETS[target])
     if fallback is not None:
         notes = (*notes, LATENCY_LATER)
@@ -198,6 +202,7 @@ def _made(
     log: Log,
     *,
     timed_on: Callable[[], Mapping[str, ToBatchedEngine]],
+    on_devices: OnDevices,
 ) -> tuple[Lowered, Lowered | None]:
     """Return the graph in the precision that is asked for, within its budgets, and what falls back for INT8."""
     budget = config.budget.of(config.precision)
@@ -210,10 +215,10 @@ def _made(
     if config.precision == "fp32":
         return as_it_is(graph, verifier, budget, last=last), None
     if config.precision == "fp16":
-        return in_half(graph, verifier, budget, log=log, last=last), None
+        return in_half(graph, verifier, budget, log=log, last=last, on_devices=on_devices), None
     made = in_int8(graph, verifier, budget, target=target, config=config.calibration, log=log, last=last)
     if target == "tensorrt":
-        return made, in_half(graph, verifier, config.budget.of("fp16"), log=log, last=last)
+        return made, in_half(graph, verifier, config.budget.of("fp16"), log=log, last=last, on_devices=on_devices)
     tile = verifier.reference.tiles[0]
     latency = latency_on_cpu(made.graph, last(graph), "fp32", tile, log=log, engines=timed_on())
     require_fast(latency, budget, force=config.budget.force)

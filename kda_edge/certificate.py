@@ -198,10 +198,10 @@ class Certificate:
         """Largest share of a limit on the answers that is used, 0..inf; above 1 the answers are out of budget."""
         budget, shares = self.budget, [0.0 if self.tiles else math.inf]
         if budget.max_abs is not None:
-            shares.append(_share(self.max_abs, budget.max_abs))
+            shares.append(share(self.max_abs, budget.max_abs))
         if budget.iou_points is not None:
             lost = self.class_changes / POINT if self.labelled is None else self.labelled.lost_points
-            shares.append(_share(lost, budget.iou_points))
+            shares.append(share(lost, budget.iou_points))
         return max(shares)
 
     @property
@@ -229,7 +229,8 @@ class Certificate:
         return not self.failures
 
 
-def _share(value: float, limit: float) -> float:
+def share(value: float, limit: float) -> float:
+    """Return what share of a limit a value uses, 0..inf; where nothing is allowed, any value above 0 is too much."""
     if value <= 0:
         return 0.0
     return value / limit if limit > 0 else math.inf

@@ -1,4 +1,4 @@
-"""The published way: the plain-order network in eager PyTorch under MONAI's `sliding_window_inference`.
+"""The published way: the network in eager PyTorch under MONAI's `sliding_window_inference`, DCF in its plain order.
 
 Fairly written: the scene is read once, normalised once and in place, the network runs in inference mode with the batch
 that is fastest here, one channel is blended and not two, and the map is written in one call.
@@ -55,8 +55,7 @@ class MonaiPeer:
         self._network = computing_in(network, task.precision, task.device)
         self._batch, why = chosen_batch(self._try, self._manifest.tile_px, task.batch, candidates_on(task.device))
         self.settings: Settings = {
-            "engine": f"PyTorch {torch.__version__}, eager, {where_and_how(task)}, inference mode, "
-            "published order of steps",
+            "engine": f"PyTorch {torch.__version__}, eager, {where_and_how(task)}, inference mode, {network.steps}",
             "loop": f"MONAI {monai.__version__} sliding_window_inference, {BLENDING} blending, whole scene in memory",
             "threads": task.threads,
             "batch": self._batch,

@@ -79,19 +79,23 @@ class FoldedOrder(nn.Module):
 class PublishedOrder(nn.Module):
     """Normalised pixels (N, 3, T, T) to landslide probability (N, 1, T, T), the head after the last sampling.
 
-    Raises:
-        UsageError: the network has no DCF decoder, whose steps alone have two orders.
+    The steps of DCF alone have two orders; any other network answers in the one that it has.
+
+    Attributes:
+        steps: which order it is, for a contestant's settings.
     """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        if not isinstance(network, Student) or "+" in network.variant:
-            raise UsageError(f"{network.variant} has no published order of steps; give a student with its own decoder")
         self.student = network
+        self.has_two = isinstance(network, Student) and "+" not in network.variant
+        self.steps = "published order of steps" if self.has_two else "the order of steps of the exported graph"
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the probability."""
-        return torch.softmax(self.student.forward_plain(image), dim=1)[:, 1:]
+        if isinstance(self.student, Student) and self.has_two:
+            return torch.softmax(self.student.forward_plain(image), dim=1)[:, 1:]
+        return torch.sigmoid(self.student(image))
 
 
 def without_tf32() -> None:

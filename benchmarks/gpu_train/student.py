@@ -1,8 +1,8 @@
 """The part `student`: the bundled student's recipe, trained on a card for the minutes that are left.
 
-Its second step, from labels, with fresh weights: the first needs a teacher's weights, which a machine without internet
-lacks. Batches are larger and rates scaled with them; `best.pt` and `last.pt` are written after every epoch, an epoch
-being a fraction of a minute on a card, and the metrics with them.
+Its last step, which goes on from the bundled student's weights; from fresh ones where its checkpoint is not at hand.
+Batches are larger and rates scaled with them; `best.pt` and `last.pt` are written after every epoch, an epoch being a
+fraction of a minute on a card, and the metrics with them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 
+from ..gpu.models import checkpoint_of, students
 from ..gpu.part_process import run_limited
 from ..gpu.parts import Findings, NotPossibleHere, Task
 from ..reporting.result import Figure
@@ -23,16 +24,30 @@ from .training import lacking
 from .watched_runs import FOLDER, Start, machine_options, remove_run, watched
 
 RECIPE_DATA: Final = "bundled_student.toml"  # in train/, of a clone
-SOURCES: Final = ("bijie", "l4s_rgb", "jinsha_ortho", "roadside_uav")  # its folders
-RECIPE_BATCH: Final = 16
-RECIPE_RATE: Final = (8e-4, 4e-6)  # of backbone and decoder
-BATCH: Final = 64
-# docs/model_card.md, the step from labels, but for batch, rates, precision, epochs and how often it is judged.
-RECIPE: Final = (
-    *("segment", "--skip-check", "--variant", "nano", "--crop-px", "192", "--weight-decay", "0.05", "--clip-norm", "1"),
-    *("--average", "0.998", "--loss", "0.4", "0.6", "0.5", "--scale", "0.6", "1.6", "--colour", "0.4"),
+SOURCES: Final = (  # its folders
+    *("bijie", "l4s_rgb", "l4s_rgb_more", "jinsha_ortho", "roadside_uav", "cas_moxi_1m", "cas_moxi_0.2m"),
+    *("cas_jiuzhai_0.5m", "cas_jiuzhai_0.2m", "cas_hokkaido", "sichuan_uav", "aid_negatives"),
 )
-FINISH: Final = ("--finish-px", "256", "--finish-epochs", "2", "--warmup-epochs", "2")
+RECIPE_BATCH: Final = 16
+RECIPE_RATES: Final = {"--backbone-rate": (4e-4, 4e-6), "--decoder-rate": (8e-4, 1e-5)}
+BATCH: Final = 64
+# docs/model_card.md, the last step, but for batch, rates, precision, epochs and how often it is judged.
+RECIPE: Final = (
+    *(
+        "segment",
+        "--skip-check",
+        "--crop-px",
+        "192",
+        "--weight-decay",
+        "0.05",
+        "--clip-norm",
+        "1",
+        "--average",
+        "0.995",
+    ),
+    *("--loss", "1", "0", "1", "--scale", "0.6", "1.6", "--colour", "0.6"),
+)
+FINISH: Final = ("--finish-px", "256", "--finish-epochs", "2")
 TRY_S: Final = 12.0  # of steps, to learn the pace
 LEAST_S: Final = 90.0
 USED: Final = 0.8  # of the time that is left: judging, files and the larger crops of the end are in the rest
@@ -80,8 +95,12 @@ def recipe(task: Task) -> list[str]:
     """Return the options of the recipe, rates scaled with the batch by the root of their ratio."""
     batch = 2 if task.rehearsal else BATCH
     scale = math.sqrt(batch / RECIPE_BATCH)
-    rates = [f"{rate * scale:.3g}" for rate in RECIPE_RATE]
-    words = [*RECIPE, "--batch", str(batch), "--backbone-rate", *rates, "--decoder-rate", *rates]
+    bundled = students(task)[0]
+    checkpoint = checkpoint_of(bundled, task.out)
+    start = ["--variant", bundled.variant] if checkpoint is None else ["--init", str(checkpoint)]
+    words = [*RECIPE, *start, "--batch", str(batch)]
+    for option, rates in RECIPE_RATES.items():
+        words += [option, *(f"{rate * scale:.3g}" for rate in rates)]
     words += ["--precision", "fp32" if task.rehearsal else "bf16", *machine_options(task)]
     return [*words, "--crop-px", "64"] if task.rehearsal else words
 

@@ -13,7 +13,7 @@ from kda_edge.errors import ArtifactError, ManifestError, NewerManifest, Unverif
 from kda_edge.manifest import METADATA_KEY, Manifest
 from kda_edge.paths import exists, is_file, is_utf8
 
-BUNDLED: Final = "bundled/student_nano.onnx"
+BUNDLED: Final = "bundled/student_lite0.onnx"
 PORTABLE_KEYS: Final = {"model_type", "class_names", "tiles_overlap"}  # of what `kda-export --portable` writes
 EXPORT: Final = "export it with: kda-export --ckpt student.pt"
 

@@ -25,7 +25,7 @@ from .in_turns import as_used, in_turns, most_tiles
 from .model_engine import BatchedEngine
 from .tile_comparison import beyond, compared_on, farthest, most_changed, probe_tile, trial_tiles
 
-# A choice. The bundled student on an EPYC with AVX512-BF16 and without AMX exceeds it: 0.065 on "terrain, one half
+# A choice. `nano` on an EPYC with AVX512-BF16 and without AMX exceeds it: 0.065 on "terrain, one half
 # nodata", 0.041 on the example scene (OpenVINO 2026.4.1).
 BFLOAT16: Final = Budget(max_abs=0.05, iou_points=0.5)
 UNCERTIFIED: Final = {"fp32": Budget(max_abs=1e-4)}  # what `kda-export` allows unless told otherwise

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kda_edge.certificate import POINT, Budget, TileParity
+from kda_edge.certificate import POINT, Budget, TileParity, share
 from kda_edge.errors import NoAnswer
 from kda_edge.manifest import Manifest
 from kda_edge.tiling.certificate_tiles import Tile, generated_tiles
@@ -82,6 +82,16 @@ def beyond(tiles: Sequence[TileParity], budget: Budget) -> str:
             f"{budget.iou_points:g}% are allowed"
         )
     return ""
+
+
+def used(tiles: Sequence[TileParity], budget: Budget) -> float:
+    """Return the largest share of a limit that is used on any tile, 0..inf; above 1 the worst tile is beyond it."""
+    shares = [0.0]
+    if budget.max_abs is not None:
+        shares.append(share(farthest(tiles).max_abs, budget.max_abs))
+    if budget.iou_points is not None:
+        shares.append(share(1.0 - most_changed(tiles).agreement, budget.iou_points * POINT))
+    return max(shares)
 
 
 def _probability(tile: Tile, answer: Answer) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ from kda_edge.tiling.tile_answers import Engine, tiles_a_call
 
 from ..engines.cpu_choice import budget_of
 from ..engines.model_engine import BatchedEngine
-from ..engines.tile_comparison import beyond, compared_on, trial_tiles
+from ..engines.tile_comparison import beyond, compared_on, trial_tiles, used
 from .depends_on import against_cpu
 from .example_scene import example_scene_tiles
 
@@ -60,6 +60,11 @@ class DeviceParity:
     def against_it(self) -> str:
         """What speaks against the engine, as a clause that names the worst tile; empty: it is within its budget."""
         return beyond(self.tiles, self.budget)
+
+    @property
+    def used(self) -> float:
+        """The largest share of a limit that is used on any tile, 0..inf; above 1 the engine is refused."""
+        return used(self.tiles, self.budget)
 
     def to_json(self) -> str:
         """Return it as JSON in one line, keys sorted."""

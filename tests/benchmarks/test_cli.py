@@ -33,7 +33,7 @@ def test_latency_of_the_bundled_student_is_a_table_a_json_and_two_pictures(
     result = valid(path.read_text())
     table = capsys.readouterr().out
     assert "| batch |" in table
-    assert "student_nano.onnx: nano, fp32, tile 256 px, engine cpu" in table
+    assert "student_lite0.onnx: tf_efficientnet_lite0+fpn, fp32, tile 256 px, engine cpu" in table
     p50 = {f["of"]["batch"]: f["value"] for f in result["figures"] if f["name"] == "latency.p50"}
     assert set(p50) == {1, 2}
     phases = {f["name"] for f in result["figures"] if f["name"].startswith("phase.")}

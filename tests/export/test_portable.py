@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from nano_graph import nano_graph
 from numpy.typing import NDArray
-from places import BUNDLED
 
 from kda_edge.errors import ArtifactError, ExportError
 from kda_edge.export.lint import rules as lint
@@ -25,7 +25,6 @@ from kda_edge.runtime.engines.artifact import read_artifact
 from kda_edge.tiling.certificate_tiles import generated_tiles
 from kda_edge.tiling.fill_nodata import fill_nodata
 
-STUDENT = BUNDLED / "student_nano.onnx"
 TILE_PX = 256
 UINT16 = InputContract(pixel_type="uint16", value_range=(-50.0, 10000.0), mean=(1900.0,) * 3, std=(900.0,) * 3)
 
@@ -46,7 +45,7 @@ def opened(model: onnx.ModelProto, as_written: bool = False) -> onnxruntime.Infe
 
 @pytest.fixture(scope="module")
 def own() -> onnx.ModelProto:
-    return onnx.load(STUDENT)
+    return nano_graph()
 
 
 @pytest.fixture(scope="module")

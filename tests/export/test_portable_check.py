@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import onnx
 import pytest
+from nano_graph import nano_graph
 from onnx import helper, numpy_helper
-from places import BUNDLED
 
 from kda_edge.errors import ParityError
 from kda_edge.export.portable import portable_graph
@@ -20,7 +20,7 @@ MANIFEST = Manifest("nano", 1, "0" * 64, 256, "0.1.0", threshold=0.625)
 
 @pytest.fixture(scope="module")
 def own() -> onnx.ModelProto:
-    return onnx.load(BUNDLED / "student_nano.onnx")
+    return nano_graph()
 
 
 @pytest.fixture(scope="module")

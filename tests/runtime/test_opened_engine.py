@@ -230,22 +230,25 @@ def test_the_engine_says_which_graph_runs_and_the_number_of_threads_reaches_it(m
 
 
 @pytest.mark.parametrize(
-    ("name", "machine", "batch_invariant", "threads"),
+    ("name", "target", "machine", "batch_invariant", "threads"),
     [
-        ("cpu", "x86_64", True, None),
-        ("openvino", "x86_64", True, None),
-        ("openvino-bf16", "x86_64", True, 3),
-        ("cpu", "aarch64", False, 3),
-        ("openvino", "aarch64", True, 3),
-        ("cuda", "x86_64", False, None),
-        ("ort-tensorrt", "x86_64", False, None),
-        ("tensorrt", "aarch64", False, None),
+        ("cpu", "any", "x86_64", True, None),
+        ("cpu", "cpu", "x86_64", True, None),
+        ("cpu", "tensorrt", "x86_64", False, 3),
+        ("openvino", "any", "x86_64", True, None),
+        ("openvino", "tensorrt", "x86_64", True, None),
+        ("openvino-bf16", "any", "x86_64", True, 3),
+        ("cpu", "any", "aarch64", False, 3),
+        ("openvino", "any", "aarch64", True, 3),
+        ("cuda", "any", "x86_64", False, None),
+        ("ort-tensorrt", "tensorrt", "x86_64", False, None),
+        ("tensorrt", "tensorrt", "aarch64", False, None),
     ],
 )
 def test_an_engine_promises_no_more_of_its_bytes_than_was_measured(
-    name: str, machine: str, *, batch_invariant: bool, threads: int | None
+    name: str, target: str, machine: str, *, batch_invariant: bool, threads: int | None
 ) -> None:
     """A journal of one batch or number of threads is gone on with on another where these say that it may."""
-    assert facts_of(name, 4, "ab" * 32, 3, machine=machine) == EngineFacts(
+    assert facts_of(name, 4, "ab" * 32, 3, target=target, machine=machine) == EngineFacts(
         name, "ab" * 32, max_batch=4, batch_invariant=batch_invariant, threads=threads
     )

@@ -19,7 +19,7 @@ from kda_edge.benchmarks.measuring.measured_scenes import some_rows
 from kda_edge.benchmarks.reporting.result import read_result, schema
 from kda_edge.runtime.geo.gdal import open_raster
 
-STUDENT = str(BUNDLED / "student_nano.onnx")
+STUDENT = str(BUNDLED / "student_lite0.onnx")
 HEIGHT_PX, WIDTH_PX = 448, 256
 
 
@@ -73,7 +73,7 @@ def test_artifacts_without_a_scene_are_compared_by_the_time_of_a_tile(
     copy.write_bytes(Path(STUDENT).read_bytes())
     assert cli.main(["compare", STUDENT, str(copy), "--engine", "cpu", "--rounds", "1", "--json", str(out)]) == 0
     found = figures_of(out)
-    assert 0.3 < found["ratio", "copy.onnx", "student_nano.onnx"] < 3  # the same file
+    assert 0.3 < found["ratio", "copy.onnx", "student_lite0.onnx"] < 3  # the same file
     assert "copy.onnx" in capsys.readouterr().out
 
 

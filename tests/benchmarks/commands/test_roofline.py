@@ -103,11 +103,12 @@ def test_a_shape_that_nobody_knows_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_bundled_students_weights_are_the_least_that_is_moved() -> None:
+    """Of the four numbers of a channel's batch norm and its convolution none but a bias is left in the graph."""
     artifact = read_artifact()
     work = work_of(artifact.path)
     tile_px = artifact.manifest.tile_px
-    assert work.least_bytes >= 4 * (artifact.manifest.parameters + 4 * tile_px**2)
-    assert work.least_bytes < 1.05 * 4 * (artifact.manifest.parameters + 4 * tile_px**2)
+    unfolded = 4 * (artifact.manifest.parameters + 4 * tile_px**2)
+    assert 0.95 * unfolded < work.least_bytes < 1.05 * unfolded
     assert 0.5e9 < work.flops < 5e9
 
 

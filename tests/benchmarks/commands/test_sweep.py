@@ -17,7 +17,7 @@ from kda_edge.benchmarks.commands.pareto import Setting, recommended, unbeaten
 from kda_edge.benchmarks.commands.sweep_runs import Export, exported, measured_settings
 from kda_edge.benchmarks.reporting.result import Figure, Result, write_result
 
-STUDENT = BUNDLED / "student_nano.onnx"
+STUDENT = BUNDLED / "student_lite0.onnx"
 
 
 def setting(ms: float, memory_mb: float | None = 100.0, iou: float | None = 0.5, name: str = "a") -> Setting:
@@ -109,7 +109,7 @@ def test_the_command_measures_for_real_recommends_and_names_what_it_could_not_me
     words = ["sweep", str(STUDENT), "--engines", "cpu,cuda", "--batches", "1", "--min-calls", "4", "--limit", "0.5"]
     assert cli.main([*words, "--json", str(out), "--plots", str(tmp_path / "plots")]) == 0
     said = capsys.readouterr().out
-    assert "recommended on this device: student_nano.onnx (fp32, tile 256 px) with cpu, 1 tile(s) a call" in said
+    assert "recommended on this device: student_lite0.onnx (fp32, tile 256 px) with cpu, 1 tile(s) a call" in said
     result = json.loads(out.read_text())
     assert result["settings"]["recommended"]["ms_per_mpx"] > 0
     assert (tmp_path / "plots/sweep.png").read_bytes().startswith(b"\x89PNG")

@@ -17,15 +17,16 @@ from places import BUNDLED
 from kda_edge.benchmarks.contest.map_agreement import agreement_of
 from kda_edge.benchmarks.contestants import engine_alone as peer_engine_alone
 from kda_edge.benchmarks.contestants.by_name import open_contestant
-from kda_edge.benchmarks.contestants.pytorch import open_torch
+from kda_edge.benchmarks.contestants.pytorch import PublishedOrder, open_torch
 from kda_edge.benchmarks.contestants.task import Lap, MappingTask
 from kda_edge.errors import UsageError
+from kda_edge.networks.by_name import network_from_name
 from kda_edge.tiling.tile_answers import EngineFacts
 
 TILE_PX, OVERLAP_PX = 256, 64
 TASK = MappingTask(
     artifact=None,
-    checkpoint=BUNDLED / "student_nano.pt",
+    checkpoint=BUNDLED / "student_lite0.pt",
     bands=(1, 2, 3),
     overlap_px=OVERLAP_PX,
     threads=1,
@@ -81,6 +82,21 @@ def test_a_peer_maps_with_the_same_network_on_the_same_tiles(
     assert lap.tiles == (6 if name == "monai" else 5)  # MONAI has no notion of nodata
     assert 0 < lap.seconds < 60
     assert {"engine", "batch", "threads", "tile_px", "overlap_px", "writes"} <= set(peer.settings)
+
+
+@pytest.mark.parametrize(("variant", "has_two"), [("nano", True), ("nano+fpn", False), ("resnet18+dcf", False)])
+def test_the_published_order_is_that_of_a_student_with_its_own_decoder_and_any_other_has_one(
+    variant: str, has_two: bool
+) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network, image = network_from_name(variant).eval(), torch.randn(1, 3, 64, 64)
+    published = PublishedOrder(network)
+    assert ("published" in published.steps) == has_two
+    with torch.inference_mode():
+        found, expected = published(image), torch.sigmoid(network(image))
+    assert torch.equal(found, expected) != has_two  # two orders round otherwise
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 def test_a_compiled_network_is_given_shapes_that_it_was_compiled_for(scene_path: Path, tmp_path: Path) -> None:

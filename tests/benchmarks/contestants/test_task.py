@@ -18,6 +18,7 @@ from kda_edge.benchmarks.contestants.batch_choice import chosen_batch, fastest, 
 from kda_edge.benchmarks.contestants.task import Contestant, Lap, MappingTask, Settings
 from kda_edge.benchmarks.measuring.percentiles import Interval
 from kda_edge.errors import EngineError, UsageError
+from kda_edge.runtime.engines.artifact import read_artifact
 
 TASK = MappingTask(None, None, (3, 2, 1), overlap_px=64, threads=1, batch=1, engine="cpu")
 
@@ -121,12 +122,16 @@ def test_a_bar_is_held_up_to_its_limit_and_not_beyond() -> None:
     assert over.holds_within(Interval(1.1)) is None
 
 
-def test_each_student_has_its_bars() -> None:
-    assert [(bar.of, bar.to, bar.limit) for bar in bars_of("nano")] == [
+@pytest.mark.parametrize("variant", ["nano", read_artifact().manifest.variant])
+def test_small_students_have_their_bars_the_bundled_one_among_them(variant: str) -> None:
+    assert [(bar.of, bar.to, bar.limit) for bar in bars_of(variant)] == [
         ("kda-infer", "engine-alone", 1.15),
         ("monai", "kda-infer", 5.0),
         ("ort-loop", "kda-infer", 1.0),
     ]
+
+
+def test_a_student_without_a_limit_of_its_own_has_no_bar_over_the_engine() -> None:
     assert next(iter(bars_of("base"))).limit == 1.08
     assert [bar.of for bar in bars_of("tiny")] == ["monai", "ort-loop"]
 

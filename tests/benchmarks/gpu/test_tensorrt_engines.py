@@ -56,7 +56,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, off: float = 0.0, te
 
     task = task_in(tmp_path, card=PROCESSOR, rehearsal=True)
     run(task, found, opened=opened, start=start, find_gpu=lambda: None, is_installed=lambda: True)  # type: ignore[arg-type,return-value]
-    assert asked == [("student_nano.onnx", "tensorrt")]
+    assert asked == [("student_lite0.onnx", "tensorrt")]
     return found
 
 

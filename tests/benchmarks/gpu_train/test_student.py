@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from gpu_reports import findings, task_in, values
+from places import ROOT
 
 from kda_edge.benchmarks.gpu.parts import NotPossibleHere
 from kda_edge.benchmarks.gpu_train.student import add_metrics, data_words, epochs_for, metrics_of, recipe, run
@@ -26,15 +28,28 @@ def test_without_imagery_it_is_not_possible_and_says_what_to_give(tmp_path: Path
 def test_rates_grow_with_the_root_of_the_batch(tmp_path: Path) -> None:
     words = recipe(task_in(tmp_path))
     assert words[words.index("--batch") + 1] == "64"
-    assert words[words.index("--backbone-rate") + 1] == "0.0016"  # the recipe's 8e-4, times the root of 4
+    assert words[words.index("--backbone-rate") + 1] == "0.0008"  # the recipe's 4e-4, times the root of 4
+    assert words[words.index("--decoder-rate") + 1] == "0.0016"
     assert words[words.index("--precision") + 1] == "bf16"
     assert machine_options(task_in(tmp_path))[:2] == ["--device", "cuda"]
+
+
+def test_it_goes_on_from_the_bundled_student_where_that_is_at_hand(tmp_path: Path) -> None:
+    words = recipe(task_in(tmp_path))
+    assert words[words.index("--init") + 1].endswith("student_lite0.pt")
+    taken = tmp_path / "models" / "bundled.pt"
+    taken.parent.mkdir()
+    taken.write_bytes(b"a checkpoint")
+    assert str(taken) in recipe(task_in(tmp_path))
 
 
 def test_the_recipes_own_imagery_is_recognised_by_its_folders(tmp_path: Path) -> None:
     task = task_in(tmp_path, data=tmp_path)
     assert data_words(task) == ["--data", str(tmp_path)]
-    for name in ("bijie", "l4s_rgb", "jinsha_ortho", "roadside_uav"):
+    recipe_file = ROOT / "train" / "bundled_student.toml"
+    roots = re.findall(r'^root = "(.+)"$', recipe_file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    for name in roots:
+        assert data_words(task) == ["--data", str(tmp_path)], f"{name} is not there yet"
         (tmp_path / name).mkdir()
     words = data_words(task)
     assert words[1].endswith("bundled_student.toml")

@@ -10,9 +10,9 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
+from nano_graph import nano_graph
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
-from places import BUNDLED
 
 from kda_edge.errors import ExportError
 from kda_edge.export.lint import rules as lint
@@ -21,7 +21,6 @@ from kda_edge.manifest import InputContract
 from kda_edge.runtime.parity.gather_sampling import gathered
 from kda_edge.tiling.certificate_tiles import generated_tiles
 
-STUDENT = BUNDLED / "student_nano.onnx"
 SETTINGS: dict[str, Any] = {"mode": "bilinear", "padding_mode": "border", "align_corners": 0}
 FLOAT = TensorProto.FLOAT
 
@@ -93,7 +92,7 @@ def test_infinite_positions_are_on_the_border() -> None:
 
 
 def test_nano_answers_on_every_generated_tile_as_with_grid_sample() -> None:
-    model = onnx.load(STUDENT)
+    model = nano_graph()
     written = gathered(model)
     assert lint.findings(written) == []
     assert {node.op_type for node in model.graph.node} - {node.op_type for node in written.graph.node} == {"GridSample"}
@@ -107,7 +106,7 @@ def test_nano_answers_on_every_generated_tile_as_with_grid_sample() -> None:
 
 def test_gathers_that_were_written_before_half_precision_are_found_by_the_lint() -> None:
     """The pass to half knows positions by their GridSample; after it, `gathered` keeps every type."""
-    model = onnx.load(STUDENT)
+    model = nano_graph()
     assert any("position in float16" in line for line in lint.findings(half_graph(gathered(model))))
     assert lint.findings(gathered(half_graph(model))) == []
 

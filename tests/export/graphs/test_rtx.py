@@ -16,8 +16,8 @@ import onnx
 import pytest
 import rtx
 import torch
+from nano_graph import nano_graph
 from onnx import TensorProto, helper, numpy_helper
-from places import BUNDLED
 
 from kda_edge.export.graphs.graph_view import GraphView
 from kda_edge.export.graphs.to_onnx import onnx_from_student
@@ -29,7 +29,6 @@ from kda_edge.networks.student import Student
 from kda_edge.runtime.parity.gather_sampling import gathered
 
 pytestmark = pytest.mark.slow
-STUDENT = BUNDLED / "student_nano.onnx"
 BASE_TILE_PX = 224
 SAMPLERS = 4  # GridSamples of a student
 WEIGHTED = ("Conv", "MatMul", "Gemm")
@@ -46,12 +45,12 @@ def _compiler() -> None:
 
 @pytest.fixture(scope="module")
 def graphs() -> Callable[[str], onnx.ModelProto]:
-    """Students in float32 by name: the bundled `nano`, and `base` with the weights of a seed, for one small tile."""
+    """Students in float32 by name: `nano` that learned, and `base` with the weights of a seed, for one small tile."""
     made: dict[str, onnx.ModelProto] = {}
 
     def make(name: str) -> onnx.ModelProto:
         if name not in made and name == "nano":
-            made[name] = onnx.load(STUDENT)
+            made[name] = nano_graph()
         elif name not in made:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
