@@ -20,7 +20,7 @@ from ..scenes.scene import open_scene
 
 EXAMPLE: Final = "bundled/example_scene.tif"
 VALUE_RANGE: Final = (0.0, 255.0)  # of its pixels, which are 8-bit
-TILES_MAX: Final = 12  # all of it at 256 px; of smaller tiles as many, spread over it
+TILES_MAX: Final = 15  # all of it at 256 px; of smaller tiles as many, spread over it
 
 _log = logging.getLogger(__name__)
 

@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 from places import BUNDLED
+from rasterio.windows import Window
 
 from kda_edge.benchmarks.cli import main as bench
 from kda_edge.benchmarks.commands.scene import Ground, Repeat, scene_figures, scene_table
 from kda_edge.benchmarks.reporting.result import Result
 from kda_edge.runtime.cli.infer import main as infer
 
-SCENE = BUNDLED / "example_scene.tif"  # with a margin of tiles without data
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    """The example scene with nothing in its left half: tiles without data."""
+    place = tmp_path / "half.tif"
+    shutil.copy(BUNDLED / "example_scene.tif", place)
+    with rasterio.open(place, "r+") as dataset:
+        dataset.write(
+            np.zeros((3, dataset.height, dataset.width // 2), np.uint8),
+            window=Window(0, 0, dataset.width // 2, dataset.height),
+        )
+    return place
 
 
-def test_tiles_are_counted_as_kda_infer_counts_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert infer([str(SCENE), "-o", str(tmp_path), "--json", "--engine", "cpu"]) == 0
+def test_tiles_are_counted_as_kda_infer_counts_them(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert infer([str(scene), "-o", str(tmp_path), "--json", "--engine", "cpu"]) == 0
     counted = json.loads(capsys.readouterr().out)["tiles"]
     report = tmp_path / "scene.json"
-    assert bench(["scene", str(SCENE), "--engine", "cpu", "--repeats", "1", "--json", str(report)]) == 0
+    assert bench(["scene", str(scene), "--engine", "cpu", "--repeats", "1", "--json", str(report)]) == 0
     figures = {figure["name"]: figure["value"] for figure in json.loads(report.read_text())["figures"]}
     assert figures["tiles"] == counted
     assert 0 < figures["tiles.computed"] < counted
