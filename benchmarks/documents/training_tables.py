@@ -164,7 +164,7 @@ def _below(group: str, name: str) -> bool:
 TABLES: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = MappingProxyType(
     {
         "student_lite0": accuracy_table,
-        "new_places_lite0": accuracy_table,
+        "student_lite0_once": accuracy_table,
         "student_nano": accuracy_table,
         "folded_head": folded_head_table,
         "nano_distillation": distillation_table,

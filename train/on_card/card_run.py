@@ -123,13 +123,19 @@ class CardRun:
         settings, teachers = self.settings, []
         if settings.teachers:
             teachers = [self._network(name) for name in settings.teachers]
-            self._train("teachers", teachers, self._labelled(), settings.teacher_s, ())
+            self._train("teachers", teachers, self._labelled(), settings.teacher_s)
             for network in teachers:
                 self._keep("teacher", network, teachers, self._judge("teacher", [network]))
             self._judge("teachers", teachers)
         students = [self._network(name) for name in settings.students]
         chosen = self.learned if teachers else self._labelled()
-        self._train("students", students, chosen, settings.student_s, teachers)
+        unjudged = Evaluation({})
+
+        def keep() -> None:
+            for one in students:
+                self._keep("student", one, teachers, unjudged)
+
+        self._train("students", students, chosen, settings.student_s, teachers=teachers, keep=keep)
         return [self._keep("student", one, teachers, self._judge("student", [one])) for one in students]
 
     def _of(self, splits: Sequence[str]) -> list[int]:
@@ -151,7 +157,14 @@ class CardRun:
         return network.to(self.device).to(memory_format=torch.channels_last)
 
     def _train(
-        self, what: str, networks: list[Network], chosen: list[int], seconds: float, teachers: Sequence[Network]
+        self,
+        what: str,
+        networks: list[Network],
+        chosen: list[int],
+        seconds: float,
+        *,
+        teachers: Sequence[Network] = (),
+        keep: Callable[[], None] = lambda: None,
     ) -> None:
         settings = self.settings
         seed = settings.seed * 1000 + (1 if teachers else 0)
@@ -165,6 +178,7 @@ class CardRun:
             teachers=teachers,
             half=self.half,
             told=_teller(what),
+            keep=keep,
         )
 
     def _judge(self, role: str, networks: Sequence[Network]) -> Evaluation:

@@ -7,6 +7,7 @@ see it varied: Xie et al. 2020, arXiv:1911.04252.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from .card_crops import CropSampler
 
 LOSS: Final = LossWeights(cross_entropy=0.5, focal=0.0, dice=0.5)
 CLIP_NORM: Final = 1.0  # of gradients
+KEPT_S: Final = 60.0  # between two times that networks are kept, whatever then becomes of the card
 CHECKED_STEPS: Final = 50  # between two looks at the loss: each waits for the device
 
 
@@ -113,6 +115,7 @@ def train_for(
     teachers: Sequence[Network] = (),
     half: bool,
     told: Callable[[Progress], None] = lambda progress: None,
+    keep: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Train networks, which hold the averages of their weights afterwards, in eval mode.
@@ -126,6 +129,7 @@ def train_for(
         teachers: whose mean answer on the crops as they are is learned beside the labels; empty: labels alone.
         half: compute in bfloat16.
         told: called now and then.
+        keep: called every minute, while the networks hold the averages of their weights.
         clock: in seconds.
 
     Raises:
@@ -137,6 +141,7 @@ def train_for(
         network.train()
     sums = torch.zeros(len(networks), device=sampler.images.device)
     began, progress, since = clock(), Progress(), 0
+    kept_s = began
     while progress.share < 1.0:
         crops = sampler(span.batch)
         seen = normalise(colours(crops.rgb))
@@ -153,7 +158,8 @@ def train_for(
             averages[number].update(progress.steps)
             sums[number] += loss.detach()
         progress.steps, since = progress.steps + 1, since + 1
-        progress.share = (clock() - began) / span.seconds
+        now = clock()
+        progress.share = (now - began) / span.seconds
         if span.steps:
             progress.share = max(progress.share, progress.steps / span.steps)
         if since == CHECKED_STEPS or progress.share >= 1.0:
@@ -163,6 +169,12 @@ def train_for(
             told(progress)
             sums.zero_()
             since = 0
+        if now - kept_s >= KEPT_S and progress.share < 1.0:
+            with contextlib.ExitStack() as averaged:
+                for average in averages:
+                    averaged.enter_context(average.applied())
+                keep()
+            kept_s = now
     for network, average in zip(networks, averages, strict=True):
         network.load_state_dict(average.average)
         network.eval()

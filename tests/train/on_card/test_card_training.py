@@ -120,6 +120,28 @@ def test_time_ends_a_span_and_the_rates_have_fallen_by_then(card: CardImages) ->
     assert rates[50] == pytest.approx(0.5 * (1 + math.cos(math.pi / 2)))
 
 
+def test_every_minute_the_averages_of_the_weights_are_there_to_be_kept(card: CardImages) -> None:
+    network = network_from_name(SMALL)
+    ticks = itertools.count(0.0, 25.0)
+    kept: list[torch.Tensor] = []
+    sampler = CropSampler(card, [0], crop_px=32, magnification=(1.0, 1.0), seed=0)
+    train_for(
+        [network],
+        sampler,
+        CardColours("cpu", 0),
+        Normalise(CONTRACT, "cpu"),
+        Span(250.0, batch=2, average=0.99),
+        half=False,
+        keep=lambda: kept.append(network.state_dict()["decoder.classify.weight"].clone()),
+        clock=lambda: next(ticks),
+    )
+    assert len(kept) == 3  # at 75, 150 and 225 s
+    last = network.state_dict()["decoder.classify.weight"]
+    moved = [float((one - last).abs().mean()) for one in kept]
+    assert moved == sorted(moved, reverse=True)
+    assert moved[0] > 0
+
+
 def test_the_loss_mixes_labels_and_the_teachers_answer_in_the_stated_shares() -> None:
     generator = torch.Generator().manual_seed(0)
     logit = torch.randn((2, 1, 8, 8), generator=generator)
