@@ -152,7 +152,7 @@ def folders(data_root: Path, out: Path) -> tuple[Path, Path]:
 
 
 def _images(data_root: Path) -> Iterator[tuple[Path, str, bool]]:
-    """Yield source, name and whether the bundled student never saw it (train/bundled_student.toml)."""
+    """Yield source, name and whether `nano` never saw it (docs/model_card.md)."""
     for row in _rows(data_root / "bijie" / "index.csv"):
         if row["kind"] == "landslide":
             yield data_root / "bijie", row["stem"], row["name_prefix"] in BIJIE_UNSEEN
