@@ -75,6 +75,7 @@ docs: install
 	$(VENV)/bin/python -m kda_edge.benchmarks.documents.performance_page
 	$(VENV)/bin/python -m kda_edge.benchmarks.documents.training_tables
 	$(VENV)/bin/python tests/support/architecture_page.py
+	$(VENV)/bin/python tests/support/configuration_page.py
 
 fuzz: install
 	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/fuzz/fuzz.py $(FUZZ_ARGS)

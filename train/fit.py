@@ -1,44 +1,28 @@
 """Both phases from one command: distil the backbone, then learn to segment with it.
 
-`--config FILE` is TOML with two optional tables whose keys are the fields of `DistillConfig` and `SegmentConfig`:
-
-    [distill]
-    teacher = "vit_large_patch14_dinov2.lvd142m"
-    epochs = 200
-
-    [segment]
-    variant = "base"
-    epochs = 200
-    finish_px = 512
-
-What is not given has the paper's value. The two phases stay what they are alone: the same files, the same weights.
+`--config FILE` is TOML with the tables `[distill]` and `[segment]`, as `config_file` reads them; what is not given has
+the paper's value. The two phases stay what they are alone: the same files, the same weights.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kda_edge.errors import ManifestError, TrainingError, UsageError
-from kda_edge.manifest import from_plain
+from kda_edge.errors import TrainingError, UsageError
 from kda_edge.paths import exists
 
 from .data.data_file import DataSet
 from .distillation.config import DistillConfig
 from .distillation.distill import distill
+from .loops.config_file import settings_from_table
 from .loops.known_data import known_data
 from .loops.run_state import run_of, settings_of
 from .segmentation.config import SegmentConfig
 from .segmentation.segment import segment
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 @dataclass(frozen=True)
@@ -59,45 +43,40 @@ class FitConfig:
                 f"phase 1 distils a backbone for {self.distill.variant!r} and phase 2 trains {self.segment.variant!r}; "
                 "name the same student in both, in phase 2 with another head if you like"
             )
+        if self.segment.seed != self.distill.seed:
+            raise UsageError(
+                f"phase 1 has the seed {self.distill.seed} and phase 2 {self.segment.seed}; give both one, or images "
+                "that phase 2 is judged on are seen by phase 1"
+            )
         if self.segment.init or self.segment.backbone or self.segment.encoder_weights:
             raise UsageError("fit gives phase 2 the backbone of phase 1; leave init, backbone and encoder_weights out")
 
 
-def read_fit_config(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -> FitConfig:
-    """Read both tables.
+def fit_config(
+    tables: Mapping[str, Mapping[str, Any]], overrides: Mapping[str, Mapping[str, Any]], path: Path | None = None
+) -> FitConfig:
+    """Return the settings of both phases.
 
     Args:
-        path: TOML; None: the paper's settings.
+        tables: of a configuration file, as `read_tables` returns them; the paper's settings where they say nothing.
         overrides: by table, what the command line says; stronger than the file.
+        path: of the file, for messages.
 
     Raises:
-        UsageError: not TOML, an unknown table or field, or a value that can't be right; it is named.
+        UsageError: an unknown field, or a value that can't be right; it is named.
     """
-    content: dict[str, Any] = {}
-    if path is not None:
-        try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise UsageError(f"there is no config {path}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} is not TOML: {error}") from error
-    unknown = sorted(set(content) - {"distill", "segment"})
-    if unknown:
-        raise UsageError(f"{path} may hold [distill] and [segment], not {unknown[0]!r}")
-    distill_table = {**content.get("distill", {}), **overrides.get("distill", {})}
-    segment_table = {**content.get("segment", {}), **overrides.get("segment", {})}
-    # One student for both, said once.
-    if "variant" not in segment_table and "variant" in distill_table:
-        segment_table["variant"] = distill_table["variant"]
-    elif "variant" not in distill_table and "variant" in segment_table:
-        distill_table["variant"] = segment_table["variant"].partition("+")[0]
-    try:
-        return FitConfig(
-            from_plain(DistillConfig, distill_table, where="distill"),
-            from_plain(SegmentConfig, segment_table, where="segment"),
-        )
-    except ManifestError as error:
-        raise UsageError(f"{path or 'the options'}: {error}") from error
+    first, second = ({**tables.get(name, {}), **overrides.get(name, {})} for name in ("distill", "segment"))
+    # One student and one seed for both, said once.
+    if "variant" not in first and isinstance(second.get("variant"), str):
+        first["variant"] = second["variant"].partition("+")[0]
+    for name in ("variant", "seed"):
+        for table, other in ((first, second), (second, first)):
+            if name in other:
+                table.setdefault(name, other[name])
+    return FitConfig(
+        settings_from_table(DistillConfig, first, where="distill", path=path),
+        settings_from_table(SegmentConfig, second, where="segment", path=path),
+    )
 
 
 def fit(
@@ -136,7 +115,9 @@ def fit(
                 f"{second / 'last.pt'} was begun from the backbone of a phase 1 that was over; leave [distill] as it "
                 "was, or choose another folder with --out"
             )
-        backbone = distill(config.distill, images, first, resume=resume, cache=cache, progress=progress)
+        backbone = distill(
+            config.distill, images, first, command=command, resume=resume, cache=cache, progress=progress
+        )
     settings = dataclasses.replace(config.segment, backbone=str(backbone))
     return segment(settings, data, second, command=command, resume=resume, progress=progress)
 

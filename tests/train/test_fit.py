@@ -9,7 +9,8 @@ import pytest
 from kda_edge.errors import UsageError
 from kda_edge.networks.checkpoint import read_checkpoint, weights_digest
 from kda_edge.train.cli.train import main
-from kda_edge.train.fit import read_fit_config
+from kda_edge.train.fit import FitConfig, fit_config
+from kda_edge.train.loops.config_file import read_tables
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning:tensorboard.*", "ignore::DeprecationWarning:google.*"
@@ -32,6 +33,10 @@ crop_px = 32
 backbone_rate = [1e-3, 1e-5]
 recompute = true
 """
+
+
+def read_config(path: Path) -> FitConfig:
+    return fit_config(read_tables(path), {}, path)
 
 
 @pytest.fixture
@@ -110,7 +115,7 @@ def test_a_run_in_the_way_is_found_before_hours_of_phase_1(
 
 
 def test_without_a_config_the_settings_are_the_papers() -> None:
-    config = read_fit_config(None, {})
+    config = fit_config({}, {})
     distill, segment = config.distill, config.segment
     assert (distill.teacher, distill.method, distill.weights) == ("vit_large_patch14_dinov2.lvd142m", "kda", (0.6, 0.4))
     assert (distill.epochs, distill.batch, distill.temperature) == (200, 8, 5.0)
@@ -123,10 +128,21 @@ def test_without_a_config_the_settings_are_the_papers() -> None:
 def test_one_variant_is_enough_and_two_must_agree(tmp_path: Path) -> None:
     path = tmp_path / "fit.toml"
     path.write_text('[segment]\nvariant = "tiny+unet"\n')
-    assert read_fit_config(path, {}).distill.variant == "tiny"
+    assert read_config(path).distill.variant == "tiny"
     path.write_text('[segment]\nvariant = "tiny"\n[distill]\nvariant = "base"\n')
     with pytest.raises(UsageError, match="name the same student in both"):
-        read_fit_config(path, {})
+        read_config(path)
+
+
+def test_one_seed_is_enough_and_two_must_agree(tmp_path: Path) -> None:
+    """Else phase 1 would see images that phase 2 is judged on."""
+    path = tmp_path / "fit.toml"
+    path.write_text("[segment]\nseed = 5\n")
+    config = read_config(path)
+    assert (config.distill.seed, config.segment.seed) == (5, 5)
+    path.write_text("[segment]\nseed = 5\n[distill]\nseed = 6\n")
+    with pytest.raises(UsageError, match="phase 1 has the seed 6 and phase 2 5"):
+        read_config(path)
 
 
 @pytest.mark.parametrize(
@@ -144,5 +160,5 @@ def test_a_config_that_cannot_be_right_is_refused_in_one_line(tmp_path: Path, te
     path = tmp_path / "fit.toml"
     path.write_text(text)
     with pytest.raises(UsageError, match=match) as caught:
-        read_fit_config(path, {})
+        read_config(path)
     assert "\n" not in str(caught.value).strip()

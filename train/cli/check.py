@@ -14,7 +14,7 @@ from kda_edge.errors import UsageError
 from .options import add_data, data_request
 
 if TYPE_CHECKING:
-    from ..data.data_file import DataSet
+    from ..data.data_file import DataRequest, DataSet
 
 
 def add_commands(commands: Any) -> None:
@@ -41,11 +41,14 @@ def add_skip_check(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def checked_data(options: argparse.Namespace, *, batch: int, crop_px: int, images: DataSet | None = None) -> DataSet:
+def checked_data(
+    request: DataRequest, *, skip: bool, batch: int, crop_px: int, images: DataSet | None = None
+) -> DataSet:
     """Return the imagery of a run; the first process says what it holds.
 
     Args:
-        options: of `add_data` and `add_skip_check`.
+        request: for it.
+        skip: whether nothing is decoded, as `--skip-check` says.
         batch: crops a step.
         crop_px: side of the crops.
         images: what phase 1 looks at.
@@ -59,8 +62,7 @@ def checked_data(options: argparse.Namespace, *, batch: int, crop_px: int, image
     from ..data_report.report_text import lines_of
     from .progress_bar import ProgressBar
 
-    request = data_request(options)
-    if options.skip_check or os.environ.get("RANK", "0") != "0":
+    if skip or os.environ.get("RANK", "0") != "0":
         return load_data(request)
     with ProgressBar() as progress:
         report, data = data_report(request, plan=RunPlan(batch, crop_px), images=images, progress=progress)

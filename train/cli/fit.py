@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from .check import add_skip_check, checked_data
-from .options import add_data, data_request
+from .options import add_data, configured_data
 
 # Options that are worth a word on the command line; everything else is said in --config.
-DISTILL_OPTIONS: Final = ("teacher", "teacher_weights", "method", "discriminator", "discriminator_weights")
-SHARED_OPTIONS: Final = ("variant", "precision", "memory_format", "device", "workers", "threads")
+NAMED_OPTIONS: Final = ("teacher", "teacher_weights", "method", "discriminator", "discriminator_weights")
+DISTILL_RATES: Final = ("student_rate", "discriminator_rate")
+SEGMENT_RATES: Final = ("backbone_rate", "decoder_rate")
+DISTILL_OPTIONS: Final = (*NAMED_OPTIONS, *DISTILL_RATES)
+LENGTHS: Final = ("epochs", "batch", "crop_px")
+SHARED_OPTIONS: Final = ("variant", "seed", "precision", "memory_format", "device", "workers", "threads", *LENGTHS)
 
 
 def add_commands(commands: Any) -> None:
     """Add the command to the parser's."""
     fit = commands.add_parser("fit", help="both phases: distil the backbone, then learn to segment")
-    add_data(fit)
+    add_data(fit, configurable=True)
     add = fit.add_argument
     add(
         "--images",
@@ -29,11 +33,16 @@ def add_commands(commands: Any) -> None:
     )
     add("--out", type=Path, required=True, metavar="DIR", help="folder for distill/ and segment/")
     add("--resume", action="store_true", help="go on where the run stopped")
-    add("--config", type=Path, metavar="FILE", help="TOML with [distill] and [segment]; default: the paper's settings")
     add("--cache", type=Path, metavar="DIR", help="keep the teacher's features there; needs views in [distill]")
     add("--variant", help="size of the student; default: base")
-    for name in DISTILL_OPTIONS:
+    for name in NAMED_OPTIONS:
         add(f"--{name.replace('_', '-')}", help="as in kda-train distill")
+    for name in LENGTHS:
+        add(f"--{name.replace('_', '-')}", type=int, help="of both phases; one of them: in --config")
+    for name in (*DISTILL_RATES, *SEGMENT_RATES):
+        phase = "distill" if name in DISTILL_RATES else "segment"
+        rates = ("FIRST", "LAST")
+        add(f"--{name.replace('_', '-')}", type=float, nargs=2, metavar=rates, help=f"as in kda-train {phase}")
     for name in ("precision", "memory-format", "device"):
         add(f"--{name}", help="as in kda-train segment")
     for name in ("workers", "threads"):
@@ -47,23 +56,27 @@ def run(options: argparse.Namespace, command: str) -> None:
     from kda_edge.networks.by_name import require_network
 
     from ..data.unlabelled import load_images
-    from ..fit import fit, read_fit_config
+    from ..fit import fit, fit_config
+    from ..loops.config_file import read_tables
     from ..loops.devices import resolve_device
     from ..loops.output_places import require_folder
     from .progress_bar import ProgressBar
 
-    shared = {name: getattr(options, name) for name in SHARED_OPTIONS if getattr(options, name) is not None}
-    shared["seed"] = options.seed
-    own = {name: getattr(options, name) for name in DISTILL_OPTIONS if getattr(options, name) is not None}
-    config = read_fit_config(options.config, {"distill": {**shared, **own}, "segment": shared})
+    tables = read_tables(options.config)
+    first, second = (
+        {name: getattr(options, name) for name in (*SHARED_OPTIONS, *own) if getattr(options, name) is not None}
+        for own in (DISTILL_OPTIONS, SEGMENT_RATES)
+    )
+    config = fit_config(tables, {"distill": first, "segment": second}, options.config)
     require_network(config.segment.variant)
     resolve_device(config.segment.device)
     require_folder(options.out, "--out")
     if options.cache:
         require_folder(options.cache, "--cache")
-    request = data_request(options)
+    request = configured_data(options, tables["data"], config.segment.seed)
     images = load_images(dataclasses.replace(request, path=options.images, root=None) if options.images else request)
-    data = checked_data(options, batch=config.segment.batch, crop_px=config.segment.crop_px, images=images)
+    settings = config.segment
+    data = checked_data(request, skip=options.skip_check, batch=settings.batch, crop_px=settings.crop_px, images=images)
     logging.info("%d images for phase 1", len(images.samples["train"]))
     logging.info("%s for phase 2", {split: len(samples) for split, samples in data.samples.items()})
     with ProgressBar() as progress:

@@ -23,7 +23,7 @@ class Augmentation:
 
     Attributes:
         rotate: whether crops are turned by any angle.
-        flip: whether they are mirrored, each axis with probability 1/2.
+        flip: whether crops are mirrored, each axis with probability 1/2.
         scale: smallest and largest magnification, log-uniform.
         colour: strength of brightness, contrast, saturation, gain and gamma changes, 0 (none) to 1.
     """

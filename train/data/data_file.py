@@ -14,7 +14,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -45,10 +45,12 @@ class DataSet:
     Attributes:
         input: the declared pixels; mean and std are those of the network's normalisation.
         samples: by split.
+        request: that they were found for; None: none.
     """
 
     input: InputContract
     samples: dict[str, tuple[Sample, ...]]
+    request: DataRequest | None = field(default=None, compare=False)
 
     def groups(self, split: str) -> list[str]:
         """Return the groups of a split as `source/group`, sorted."""
@@ -102,7 +104,7 @@ def find_data(request: DataRequest) -> DataSet:
             continue
         for split, found in split_samples(source, find_samples(source, base / source.root), request.seed).items():
             samples[split].extend(found)
-    return DataSet(contract, {split: tuple(found) for split, found in samples.items()})
+    return DataSet(contract, {split: tuple(found) for split, found in samples.items()}, request)
 
 
 def declared_sources(request: DataRequest) -> tuple[InputContract, tuple[Source, ...], Path]:

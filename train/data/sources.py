@@ -20,7 +20,7 @@ class Source:
     """One data set of a data file.
 
     Attributes:
-        name: for reports.
+        name: what reports call it.
         root: folder, relative to the data file or to --data-root.
         layout: `folders`, `cas`, `scenes` (large GeoTIFFs, cut into random windows) or `splits` (`folders` once more in
             each of train, val and test, which are the groups).

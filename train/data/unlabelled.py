@@ -62,7 +62,7 @@ def load_images(request: DataRequest) -> DataSet:
                 f"{sample.image} is held out by source {held_out[resolved(sample.image)]} and lies in source "
                 f"{sample.source.name}, which has no masks; move it elsewhere, or leave one of the sources out"
             )
-    return DataSet(contract, {"train": tuple(map(_as_scene_if_large, samples)), "val": (), "test": ()})
+    return DataSet(contract, {"train": tuple(map(_as_scene_if_large, samples)), "val": (), "test": ()}, request)
 
 
 def _as_scene_if_large(sample: Sample) -> Sample:

@@ -25,17 +25,17 @@ class DistillConfig(RunSettings):
 
     Attributes:
         teacher: timm's name of the model that teaches, or `student`.
-        teacher_weights: its state dict; empty: timm fetches it by name.
+        teacher_weights: the teacher's state dict; empty: timm fetches it by name.
         teacher_px: side that crops are enlarged to for the teacher; 0: its own multiple of `crop_px`.
         method: `kda`, or `kd` for the same without discriminator.
         discriminator: timm's name of the frozen model that the discriminator looks through.
         discriminator_weights: its state dict; empty: fetched, or the teacher's where it is the same model.
         doors: input layers of the discriminator: `shared` by teacher and student, or one a `role`.
-        pseudo_px: side of the image that it is shown; 0: `crop_px`, resized to what the model takes.
-        weights: of the divergence and of the score distance.
+        pseudo_px: side of the image that the discriminator is shown; 0: `crop_px`, resized to what the model takes.
+        weights: weights of the divergence and of the score distance.
         balance: `fixed` weights, or `adaptive`: the gradients of the two terms stand in the ratio of `weights`.
         align: `last` map only, or all `stages`.
-        temperature: of the divergence.
+        temperature: that of the divergence.
         student_rate: first and last learning rate of encoder and necks.
         discriminator_rate: first and last learning rate of the discriminator.
         views: crops an image that are taken in turn, epoch by epoch; 0: always new ones. A cache needs 1 or more.

@@ -26,6 +26,7 @@ from ..data.crops import Crops
 from ..data.data_file import DataSet
 from ..loops.backbone_files import Backbone, write_backbone
 from ..loops.compute_choice import compute_of
+from ..loops.config_file import write_config
 from ..loops.known_data import keep_digests, known_data
 from ..loops.metric_reports import EpochLog
 from ..loops.output_places import keeping, require_folder
@@ -47,19 +48,22 @@ def distill(
     data: DataSet,
     out: Path,
     *,
+    command: str = "",
     resume: bool = False,
     cache: Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Path:
     """Distil a backbone and return its file, `distilled.pt`.
 
-    After each epoch `out` holds `distilled.pt` (the backbone) and `last.pt` (the state to resume from), both written
-    atomically; a run that diverges or is killed leaves those of the epoch before. The TensorBoard log lies beside them.
+    `out` holds `config.toml`, the resolved settings. After each epoch it holds `distilled.pt` (the backbone) and
+    `last.pt` (the state to resume from), all written atomically; a run that diverges or is killed leaves those of the
+    epoch before. The TensorBoard log lies beside them.
 
     Args:
         config: settings.
         data: imagery in `train`; labels are not read.
         out: folder, made if missing.
+        command: for the record of its settings.
         resume: go on from `last.pt`.
         cache: folder for the teacher's features; needs `config.views`.
         progress: called with a label, steps done and steps in all.
@@ -122,6 +126,8 @@ def distill(
     with EpochLog(out, first_epoch, writes=fabric.is_global_zero) as log:
         if fabric.is_global_zero:
             keep_digests(out, digests)
+            with keeping(out, first_epoch + 1):
+                write_config(out, "distill", config, compute=compute, request=data.request, command=command)
         for epoch in range(first_epoch, config.epochs):
             started = time.monotonic()
             torch.manual_seed(config.seed * 100_003 + epoch)  # stochastic depth, as a function of the epoch

@@ -23,21 +23,21 @@ class RunSettings:
     """Settings of a training run, whichever phase it is of.
 
     Attributes:
-        variant: the network, by the name that `network_from_name` takes; in phase 1 a size of the student.
+        variant: the network by its name, as `--variant` takes it.
         epochs: passes over the training images.
         batch: crops a step, over all processes.
         crop_px: side of the crops, a multiple of 32.
-        warmup_epochs: with a rising rate of the student.
-        weight_decay: AdamW's, on matrices and kernels only.
+        warmup_epochs: epochs at the start with a rising learning rate of the student.
+        weight_decay: that of AdamW, on matrices and kernels only.
         clip_norm: largest norm of the student's gradient; 0: not limited.
         recompute: run the encoder's blocks again in the backward pass instead of keeping their activations.
         augmentation: how crops vary.
-        seed: of everything random.
-        precision: one of `PRECISIONS`.
-        memory_format: one of `MEMORY_FORMATS`.
-        device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        seed: of everything random, the split of the images included.
+        precision: `fp32`, `bf16` (mixed), or `auto`: the faster one in a trial.
+        memory_format: `contiguous`, `channels_last`, or `auto`: the faster one in a trial.
+        device: what computes: `auto`, `cpu`, `cuda` or `cuda:1`.
         workers: processes that prepare crops.
-        threads: of PyTorch on the CPU; 0: its own choice.
+        threads: of PyTorch on the CPU; 0: PyTorch's choice.
     """
 
     variant: str = "base"

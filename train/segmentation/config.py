@@ -19,11 +19,11 @@ class SegmentConfig(RunSettings):
         backbone: distilled backbone for the encoder; empty: that of `init`, or fresh.
         encoder_weights: of a peer's or timm's encoder: `imagenet`, or a state dict; empty: fresh.
         finish_px: side of the crops in the last `finish_epochs` epochs, and of the tiles that the student is for.
-        finish_epochs: 0: `crop_px` throughout.
+        finish_epochs: epochs at the end with crops of `finish_px`; 0: `crop_px` throughout.
         backbone_rate: first and last learning rate of the encoder.
         decoder_rate: first and last learning rate of the decoder.
         average: share of the averaged weights that survives a step; 0: no averaging.
-        loss: weights of the terms.
+        loss: weights of the terms of the loss.
         evaluate_every: epochs from one judgement on the val groups to the next; the last epoch is always judged.
         patience: epochs without a better val IoU after which the run ends; 0: it never ends early.
     """

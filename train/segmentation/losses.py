@@ -21,9 +21,9 @@ class LossWeights:
     """How the terms are added; the defaults are the paper's.
 
     Attributes:
-        cross_entropy: 0 or more.
-        focal: 0 or more.
-        dice: 0 or more; not in the paper.
+        cross_entropy: weight of cross-entropy.
+        focal: weight of the focal loss.
+        dice: weight of the soft Dice loss; not in the paper.
         focal_gamma: how strongly easy pixels are played down; the paper gives none, 2 is Lin et al.'s.
     """
 

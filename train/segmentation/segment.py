@@ -29,6 +29,7 @@ from ..data.batches import batches_of
 from ..data.crops import Crops
 from ..data.data_file import DataSet
 from ..loops.compute_choice import Compute, compute_of
+from ..loops.config_file import write_config
 from ..loops.known_data import keep_digests, known_data
 from ..loops.metric_reports import EpochLog
 from ..loops.optimizers import decay_groups, set_rates
@@ -65,16 +66,16 @@ def segment(
 ) -> Path:
     """Train a student and return the path of its best checkpoint.
 
-    After each epoch `out` holds `last.pt` (student and state to resume from) and `best.pt` (student with the best
-    landslide IoU on the val groups, mean over sources, among the epochs that were judged; without such groups, the
-    latest). Both are written atomically:
-    a run that is killed loses at most the epoch that it was in. The TensorBoard log lies in the same folder.
+    `out` holds `config.toml`, the resolved settings. After each epoch it holds `last.pt` (student and state to resume
+    from) and `best.pt` (student with the best landslide IoU on the val groups, mean over sources, among the epochs that
+    were judged; without such groups, the latest). All are written atomically: a run that is killed loses at most the
+    epoch that it was in. The TensorBoard log lies in the same folder.
 
     Args:
         config: settings.
         data: checked samples; at least one in `train`.
         out: folder, made if missing.
-        command: for the training record.
+        command: for the training record, and that of the settings.
         resume: go on from `last.pt`.
         progress: called with a label, steps done and steps in all.
 
@@ -124,6 +125,8 @@ def segment(
     with EpochLog(out, first_epoch, writes=fabric.is_global_zero) as log:
         if fabric.is_global_zero:
             keep_digests(out, digests)
+            with keeping(out, first_epoch + 1):
+                write_config(out, "segment", config, compute=compute, request=data.request, command=command)
         for epoch in range(first_epoch, config.epochs):
             if 0 < config.patience <= epoch - best_epoch:
                 LOGGER.info("ended after %d epochs: no val IoU above %.3f since epoch %d", epoch, best_iou, best_epoch)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from kda_edge.errors import UsageError
 from kda_edge.manifest import InputContract
 from kda_edge.train.cli import distill, fit, segment
-from kda_edge.train.cli.options import input_contract, settings_from
+from kda_edge.train.cli.options import configured_data, input_contract
 from kda_edge.train.data.augmentation import Augmentation
+from kda_edge.train.data.data_file import DataRequest
 from kda_edge.train.distillation.config import DistillConfig
 from kda_edge.train.loops.settings import RunSettings
 from kda_edge.train.segmentation.config import SegmentConfig
 from kda_edge.train.segmentation.losses import LossWeights
 
-OF_THE_DATA = {"data", "data_root", "pixel_type", "value_range", "gsd", "mean", "std"}
+OF_THE_DATA = {"data", "config", "data_root", "pixel_type", "value_range", "gsd", "mean", "std"}
 OF_THE_COMMAND = {"out", "resume", "run", "skip_check"}
 OF_THE_AUGMENTATION = {"scale", "colour"}
 
@@ -32,11 +34,11 @@ def parsed(command: str, words: Sequence[str] = ()) -> argparse.Namespace:
 
 
 def distill_config(words: Sequence[str] = ()) -> DistillConfig:
-    return settings_from(DistillConfig, parsed("distill", words))
+    return distill.config_from(parsed("distill", words), {})
 
 
 def segment_config(words: Sequence[str] = ()) -> SegmentConfig:
-    return segment.config_from(parsed("segment", words))
+    return segment.config_from(parsed("segment", words), {})
 
 
 def test_without_options_the_settings_have_their_own_defaults() -> None:
@@ -56,6 +58,38 @@ def test_each_field_has_an_option_and_each_option_a_field(command: str, kind: ty
 def test_options_of_both_phases_together_are_fields_of_their_settings() -> None:
     assert set(fit.SHARED_OPTIONS) <= {field.name for field in dataclasses.fields(RunSettings)}
     assert set(fit.DISTILL_OPTIONS) <= {field.name for field in dataclasses.fields(DistillConfig)}
+    assert set(fit.SEGMENT_RATES) <= {field.name for field in dataclasses.fields(SegmentConfig)}
+
+
+def test_an_option_is_stronger_than_the_configuration_file_and_leaves_the_rest_of_it() -> None:
+    table = {"epochs": 7, "crop_px": 64, "augmentation": {"flip": False, "colour": 0.1}, "loss": {"focal_gamma": 1.0}}
+    words = ["--epochs", "9", "--colour", "0.2", "--loss", "1", "2", "3"]
+    assert segment.config_from(parsed("segment", words), table) == SegmentConfig(
+        epochs=9,
+        crop_px=64,
+        finish_px=64,
+        augmentation=Augmentation(flip=False, colour=0.2),
+        loss=LossWeights(1.0, 2.0, 3.0, focal_gamma=1.0),
+    )
+    assert distill.config_from(parsed("distill", ["--epochs", "9"]), {"epochs": 7, "batch": 4}) == DistillConfig(
+        epochs=9, batch=4
+    )
+
+
+def test_imagery_is_named_by_options_or_by_the_file_and_not_by_parts_of_both() -> None:
+    table = {"path": "slides", "root": "disk", "input": {"gsd_m": [0.5, 2.0]}}
+    options = parsed("segment")
+    assert configured_data(options, table, 3) == DataRequest(Path("d"), seed=3)
+    options.data = None
+    declared = InputContract(gsd_m=(0.5, 2.0))
+    assert configured_data(options, table, 3) == DataRequest(Path("slides"), 3, Path("disk"), declared)
+    with pytest.raises(UsageError, match="no imagery is named"):
+        configured_data(options, {}, 0)
+    options.gsd = [1.0, 2.0]
+    with pytest.raises(UsageError, match="are about --data"):
+        configured_data(options, table, 0)
+    with pytest.raises(UsageError, match="unknown field 'folder'"):
+        configured_data(argparse.Namespace(**{**vars(options), "gsd": None}), {"path": "a", "folder": "b"}, 0)
 
 
 def test_what_is_typed_is_what_is_set() -> None:
