@@ -49,9 +49,9 @@ class Phase:
 PHASES: Final = (
     Phase(
         "phase2",
-        ("segment", "--skip-check", "--variant", "base", "--crop-px", "512"),
+        ("segment", "--skip-check", "--skip-report", "--variant", "base", "--crop-px", "512"),
         16,
-        ("segment", "--skip-check", "--variant", "nano"),
+        ("segment", "--skip-check", "--skip-report", "--variant", "nano"),
         2,
     ),
     Phase(

@@ -19,6 +19,7 @@ def hold_resumed_to_whole(task: Task, findings: Findings, start: Start) -> None:
     words = [
         "segment",
         "--skip-check",
+        "--skip-report",
         "--variant",
         "nano",
         "--crop-px",

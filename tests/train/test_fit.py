@@ -44,7 +44,7 @@ def command(folders: Path, vit_weights: Path, tmp_path: Path) -> list[str]:
     (tmp_path / "fit.toml").write_text(CONFIG)
     options = ["fit", "--data", str(folders), "--config", str(tmp_path / "fit.toml"), "--device", "cpu"]
     options += ["--teacher-weights", str(vit_weights), "--precision", "fp32", "--workers", "0"]
-    options += ["--memory-format", "contiguous"]
+    options += ["--memory-format", "contiguous", "--skip-report"]
     return options
 
 

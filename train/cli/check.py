@@ -15,6 +15,7 @@ from .options import add_data, data_request
 
 if TYPE_CHECKING:
     from ..data.data_file import DataRequest, DataSet
+    from ..data_report.data_report import DataReport
 
 
 def add_commands(commands: Any) -> None:
@@ -43,8 +44,8 @@ def add_skip_check(parser: argparse.ArgumentParser) -> None:
 
 def checked_data(
     request: DataRequest, *, skip: bool, batch: int, crop_px: int, images: DataSet | None = None
-) -> DataSet:
-    """Return the imagery of a run; the first process says what it holds.
+) -> tuple[DataSet, DataReport | None]:
+    """Return the imagery of a run and its report, None where it is skipped; the first process says what it holds.
 
     Args:
         request: for it.
@@ -63,13 +64,13 @@ def checked_data(
     from .progress_bar import ProgressBar
 
     if skip or os.environ.get("RANK", "0") != "0":
-        return load_data(request)
+        return load_data(request), None
     with ProgressBar() as progress:
         report, data = data_report(request, plan=RunPlan(batch, crop_px), images=images, progress=progress)
     for line in lines_of(report, brief=True):
         logging.info("%s", line)
     report.require_learnable()
-    return data
+    return data, report
 
 
 def _check(options: argparse.Namespace, command: str) -> None:

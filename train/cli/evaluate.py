@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kda_edge.errors import UsageError
 
 from .options import add_data, data_request
+
+if TYPE_CHECKING:
+    from kda_edge.manifest import InputContract
+    from kda_edge.networks.checkpoint import Checkpoint
+
+    from ..data.data_file import DataSet
 
 
 def add_commands(commands: Any) -> None:
@@ -27,6 +35,7 @@ def add_commands(commands: Any) -> None:
     add("--tile-px", type=int, help="instead of the checkpoint's")
     add("--device", default="auto")
     add("--json", type=Path, metavar="FILE", help="write the metrics there as well")
+    add("--report", type=Path, metavar="FILE", help="write a report for people there, .html, with curves and examples")
     add("--record", action="store_true", help="write metrics and threshold into the checkpoint, for export")
     evaluate.set_defaults(run=_evaluate)
 
@@ -36,18 +45,22 @@ def add_commands(commands: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace, command: str) -> None:
-    from kda_edge.metrics import best_threshold
     from kda_edge.networks.checkpoint import read_checkpoint, weights_digest
-    from kda_edge.tiling.tile_grid import default_overlap_px
 
     from ..data.data_file import load_data
+    from ..figures.panel_sheet import require_place
     from ..loops.devices import resolve_device
     from ..loops.metric_reports import record_metrics, table, write_json
     from ..loops.output_places import require_file
-    from ..segmentation.evaluate import evaluate
+    from ..run_report.charts import require_matplotlib
+    from ..run_report.judged_split import cautions, judge_split, with_examples
+    from ..run_report.run_report import evaluation_report, write_report
     from .progress_bar import ProgressBar
 
     require_file(options.json, "--json")
+    if options.report:
+        require_place(options.report, ".html")
+        require_matplotlib()
     require_file(options.ckpt if options.record else None, "--record")
     if options.threshold is not None and not 0 < options.threshold < 1:
         raise UsageError(f"--threshold must lie between 0 and 1, not {options.threshold:g}")
@@ -56,28 +69,24 @@ def _evaluate(options: argparse.Namespace, command: str) -> None:
     samples = data.samples[options.split]
     if not samples:
         raise UsageError(f"no samples are in the {options.split} split of {options.data}")
-    if data.input != checkpoint.input and checkpoint.declared:
-        raise UsageError(
-            f"{options.data} declares other imagery than {options.ckpt} was trained on: "
-            f"{data.input} instead of {checkpoint.input}"
-        )
-    tile_px = checkpoint.tile_px if options.tile_px is None else options.tile_px
-    threshold = checkpoint.threshold if options.threshold is None else options.threshold
+    _require_same_pixels(options, checkpoint, data)
+    checkpoint = dataclasses.replace(
+        checkpoint,
+        tile_px=checkpoint.tile_px if options.tile_px is None else options.tile_px,
+        threshold=checkpoint.threshold if options.threshold is None else options.threshold,
+    )
     device = resolve_device(options.device)
+    checkpoint.student.to(device)
     with ProgressBar() as progress:
-        evaluation = evaluate(
-            checkpoint.student.to(device),
-            samples,
-            data.input,
-            tile_px=tile_px,
-            overlap_px=default_overlap_px(tile_px),
-            device=device,
-            progress=lambda done, total: progress("images", done, total),
+        judged = judge_split(
+            checkpoint, data, options.split, device=device, tune=options.tune_threshold, progress=progress
         )
-    if options.tune_threshold:
-        threshold = best_threshold(evaluation.by_source())
+    evaluation, threshold = judged.evaluation, judged.threshold
     counts = evaluation.counts(threshold)
     print(f"threshold {threshold}\n{table(counts)}")
+    if judged.tuned:
+        for line in cautions(judged, chose_the_epoch=False):
+            logging.warning("%s", line)
     if options.record:
         measured = {f"{options.split} {name}": value.as_dict() for name, value in counts.items()}
         record_metrics(options.ckpt, threshold, measured)
@@ -90,13 +99,38 @@ def _evaluate(options: argparse.Namespace, command: str) -> None:
                 "variant": checkpoint.student.variant,
                 "split": options.split,
                 "threshold": threshold,
-                "tile_px": tile_px,
+                "tile_px": checkpoint.tile_px,
                 "images": {name: sum(f"{s.source.name}/{s.group}" == name for s in samples) for name in counts},
                 "metrics": {name: value.as_dict() for name, value in counts.items()},
                 "at_best_threshold": evaluation.at_best_threshold(),
                 "pixels": {name: value.pixels for name, value in counts.items()},
             },
         )
+    if options.report:
+        shown = with_examples(judged, checkpoint, data, device)
+        write_report(options.report, evaluation_report(checkpoint, options.ckpt, shown, device))
+
+
+def _require_same_pixels(options: argparse.Namespace, checkpoint: Checkpoint, data: DataSet) -> None:
+    """Refuse imagery of another kind than the student's; another ground sampling distance changes no pixel."""
+    from ..figures.compared_models import described, same_pixels
+
+    if not checkpoint.declared:
+        return
+    if not same_pixels(checkpoint.input, data.input):
+        raise UsageError(
+            f"{options.ckpt} was trained on {described(checkpoint.input)} and {options.data} is "
+            f"{described(data.input)}; judge it on imagery of its own kind"
+        )
+    if checkpoint.input.gsd_m != data.input.gsd_m:
+        logging.info(
+            "ground sampling distance: %s was trained on %s, %s declares %s",
+            *(options.ckpt, _metres(checkpoint.input), options.data, _metres(data.input)),
+        )
+
+
+def _metres(contract: InputContract) -> str:
+    return "none" if contract.gsd_m is None else f"{contract.gsd_m[0]:g} to {contract.gsd_m[1]:g} m"
 
 
 def _statistics(options: argparse.Namespace, command: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from .check import add_skip_check, checked_data
 from .options import add_data, configured_data
+from .report import add_skip_report, end_with_report, require_reportable
 
 # Options that are worth a word on the command line; everything else is said in --config.
 NAMED_OPTIONS: Final = ("teacher", "teacher_weights", "method", "discriminator", "discriminator_weights")
@@ -48,6 +49,7 @@ def add_commands(commands: Any) -> None:
     for name in ("workers", "threads"):
         add(f"--{name}", type=int, help="as in kda-train segment")
     add_skip_check(fit)
+    add_skip_report(fit)
     fit.set_defaults(run=run)
 
 
@@ -71,12 +73,15 @@ def run(options: argparse.Namespace, command: str) -> None:
     require_network(config.segment.variant)
     resolve_device(config.segment.device)
     require_folder(options.out, "--out")
+    require_reportable(skip=options.skip_report)
     if options.cache:
         require_folder(options.cache, "--cache")
     request = configured_data(options, tables["data"], config.segment.seed)
     images = load_images(dataclasses.replace(request, path=options.images, root=None) if options.images else request)
     settings = config.segment
-    data = checked_data(request, skip=options.skip_check, batch=settings.batch, crop_px=settings.crop_px, images=images)
+    data, report = checked_data(
+        request, skip=options.skip_check, batch=settings.batch, crop_px=settings.crop_px, images=images
+    )
     logging.info("%d images for phase 1", len(images.samples["train"]))
     logging.info("%s for phase 2", {split: len(samples) for split, samples in data.samples.items()})
     with ProgressBar() as progress:
@@ -91,3 +96,4 @@ def run(options: argparse.Namespace, command: str) -> None:
             progress=progress,
         )
     print(best)
+    end_with_report(best.parent, data, report, settings.device, skip=options.skip_report)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .check import add_skip_check, checked_data
 from .options import add_data, add_machine, configured_data, settings_from
+from .report import add_skip_report, end_with_report, require_reportable
 
 if TYPE_CHECKING:
     from ..segmentation.config import SegmentConfig
@@ -53,6 +54,7 @@ def add_commands(commands: Any) -> None:
     add("--colour", type=float, help="strength of the colour jitter, 0 to 1; default 0.4")
     add_machine(segment)
     add_skip_check(segment)
+    add_skip_report(segment)
     segment.set_defaults(run=run)
 
 
@@ -70,9 +72,10 @@ def run(options: argparse.Namespace, command: str) -> None:
     config = config_from(options, tables["segment"])
     require_network(config.variant)
     require_folder(options.out, "--out")
+    require_reportable(skip=options.skip_report)
     resolve_device(config.device)
     request = configured_data(options, tables["data"], config.seed)
-    data = checked_data(request, skip=options.skip_check, batch=config.batch, crop_px=config.crop_px)
+    data, report = checked_data(request, skip=options.skip_check, batch=config.batch, crop_px=config.crop_px)
     fresh = not config.init and not config.backbone and not config.encoder_weights
     if fresh and config.backbone_rate[0] < FRESH_BACKBONE_RATE:
         logging.warning(
@@ -84,6 +87,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     with ProgressBar() as progress:
         best = segment(config, data, options.out, command=command, resume=options.resume, progress=progress)
     print(best)
+    end_with_report(options.out, data, report, config.device, skip=options.skip_report)
 
 
 def config_from(options: argparse.Namespace, table: Mapping[str, Any]) -> SegmentConfig:

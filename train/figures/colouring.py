@@ -69,12 +69,12 @@ def _blended(shares: npt.NDArray[Any], grey: npt.NDArray[Any]) -> Bytes:
     return mixed
 
 
-def outline(picture: Bytes, labels: Bytes) -> None:
-    """Draw the outline of the landslide of labels, (H, W), in place: white on black."""
+def outline(picture: Bytes, labels: Bytes, color: Color = PAPER) -> None:
+    """Draw the outline of the landslide of labels, (H, W), in place: a colour on black."""
     slide = (nearest(labels, (picture.shape[0], picture.shape[1])) == LANDSLIDE).astype(np.uint8)
     contours, _ = cv2.findContours(slide, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    for color, thickness in ((INK, 3), (PAPER, 1)):
-        cv2.drawContours(picture, contours, -1, color, thickness, cv2.LINE_AA)
+    for stroke, thickness in ((INK, 3), (color, 1)):
+        cv2.drawContours(picture, contours, -1, stroke, thickness, cv2.LINE_AA)
 
 
 def cross(picture: Bytes, x_share: float, y_share: float) -> None:

@@ -125,6 +125,7 @@ def evaluate(
     overlap_px: int,
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
+    each: Callable[[Sample, ProbabilityHistogram], None] | None = None,
 ) -> Evaluation:
     """Predict every sample whole and count its pixels where it is judged.
 
@@ -136,6 +137,7 @@ def evaluate(
         overlap_px: least overlap of neighbouring tiles.
         device: where the student is.
         progress: called with samples done and in all.
+        each: called with every sample and the histogram of it alone.
     """
     was_training = student.training
     student.eval()
@@ -143,7 +145,7 @@ def evaluate(
     histograms: dict[str, ProbabilityHistogram] = {}
     for done, sample in enumerate(samples, start=1):
         name = f"{sample.source.name}/{sample.group}"
-        histogram = histograms.setdefault(name, ProbabilityHistogram())
+        histogram = ProbabilityHistogram()
         grid = TileGrid(sample.height_px, sample.width_px, tile_px, overlap_px)
         left, top, right, _ = sample.window_ltrb
         for band in predict(SampleSource(sample, contract), grid, engine):
@@ -151,6 +153,9 @@ def evaluate(
             labels = read_labelled(sample, contract, (left, first, right, first + len(band.probability)))[2]
             judged = (labels != IGNORED) & np.isfinite(band.probability) & ~band.failed
             histogram.add(band.probability, labels == LANDSLIDE, judged)
+        histograms.setdefault(name, ProbabilityHistogram()).merge(histogram)
+        if each is not None:
+            each(sample, histogram)
         if progress is not None:
             progress(done, len(samples))
     student.train(was_training)

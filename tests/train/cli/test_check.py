@@ -13,7 +13,7 @@ from worlds import write_image
 from kda_edge.train.cli import main
 
 RUN = ["--variant", "nano", "--crop-px", "32", "--workers", "0", "--epochs", "1", "--batch", "8"]
-RUN += ["--precision", "fp32", "--memory-format", "contiguous"]
+RUN += ["--precision", "fp32", "--memory-format", "contiguous", "--skip-report"]
 
 # Protobuf's and TensorBoard's own warnings are not about this project.
 pytestmark = pytest.mark.filterwarnings(

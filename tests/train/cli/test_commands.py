@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning:tensorboard.*", "ignore::DeprecationWarning:google.*"
 )
 
-NO_TRIAL = ["--precision", "fp32", "--memory-format", "contiguous"]
+NO_TRIAL = ["--precision", "fp32", "--memory-format", "contiguous", "--skip-report"]
 
 
 def test_the_command_trains_evaluates_and_writes_what_it_measured(

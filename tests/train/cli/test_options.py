@@ -21,7 +21,7 @@ from kda_edge.train.segmentation.config import SegmentConfig
 from kda_edge.train.segmentation.losses import LossWeights
 
 OF_THE_DATA = {"data", "config", "data_root", "pixel_type", "value_range", "gsd", "mean", "std"}
-OF_THE_COMMAND = {"out", "resume", "run", "skip_check"}
+OF_THE_COMMAND = {"out", "resume", "run", "skip_check", "skip_report"}
 OF_THE_AUGMENTATION = {"scale", "colour"}
 
 

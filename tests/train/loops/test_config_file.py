@@ -46,9 +46,10 @@ def test_the_configuration_of_a_run_repeats_it_to_the_same_weights(
     monkeypatch.chdir(folders.parent)
     words = ["--variant", "nano", "--epochs", "2", "--crop-px", "32", "--batch", "8", "--workers", "0", "--seed", "3"]
     words += ["--backbone-rate", "1e-3", "1e-5", "--scale", "0.9", "1.1", "--gsd", "0.5", "2", "--clip-norm", "1"]
+    words += ["--skip-report"]
     assert main(["segment", "--data", folders.name, "--out", "first", *words]) == 0
     monkeypatch.chdir(tmp_path)
-    assert main(["segment", "--config", str(folders.parent / "first" / CONFIG), "--out", "again"]) == 0
+    assert main(["segment", "--config", str(folders.parent / "first" / CONFIG), "--out", "again", "--skip-report"]) == 0
     one, other = (read_checkpoint(place / "last.pt") for place in (folders.parent / "first", tmp_path / "again"))
     assert weights_digest(one.student) == weights_digest(other.student)
     assert one.input == other.input == InputContract(gsd_m=(0.5, 2.0))
