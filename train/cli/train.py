@@ -29,7 +29,7 @@ from kda_edge.commands import SubcommandParser, ended
 from kda_edge.errors import MissingDependency
 from kda_edge.standard_streams import with_steady_streams
 
-from . import card, check, distill, evaluate, explain, fit, report, segment
+from . import card, check, distill, evaluate, explain, fit, rasterise, report, segment
 
 
 @with_steady_streams
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"kda-train {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=SubcommandParser)
-    for module in (check, fit, distill, segment, card, evaluate, report, explain):
+    for module in (rasterise, check, fit, distill, segment, card, evaluate, report, explain):
         module.add_commands(commands)
     return parser
 
