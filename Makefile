@@ -36,7 +36,7 @@ KIT_ARGS ?=
 
 SCENE := runtime/bundled/example_scene.tif
 SHIPPED := build/shipped
-TORCH_FREE_CORE_TESTS := tests/core/tiling tests/core/rasters $(filter-out tests/core/test_metrics.py,$(wildcard tests/core/test_*.py))
+TORCH_FREE_CORE_TESTS := tests/core/tiling tests/core/rasters tests/core/progress $(filter-out tests/core/test_metrics.py,$(wildcard tests/core/test_*.py))
 LEAN_SOURCES := pyproject.toml setup.py $(shell find kda_edge runtime -name '*.py') $(wildcard runtime/bundled/*.onnx runtime/bundled/*.tif)
 
 .DEFAULT_GOAL := help

@@ -26,6 +26,7 @@ from kda_edge.certificate import FASTER_BY
 from kda_edge.commands import EXIT_ERROR, ended
 from kda_edge.errors import KdaEdgeError, MissingDependency, UsageError
 from kda_edge.manifest import PIXEL_TYPES
+from kda_edge.progress.progress_bar import ProgressBar
 from kda_edge.standard_streams import with_steady_streams
 
 from .config import CALIBRATION_METHODS, BudgetConfig, CalibrationConfig, DeclaredInput, ExportConfig
@@ -48,7 +49,8 @@ def _run(options: argparse.Namespace) -> int:
     _require_packages()
     from .pipeline import export_checkpoint  # torch takes seconds to import: not before it is needed
 
-    report = export_checkpoint(config, log=_say)
+    with ProgressBar("kda-export: ", heartbeat=True) as progress:
+        report = export_checkpoint(config, log=progress.say, progress=progress)
     for note in report.notes:
         print(f"kda-export: note: {note}", file=sys.stderr)
     print(_json_from_report(report) if options.json else _text_from_report(report))

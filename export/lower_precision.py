@@ -9,6 +9,7 @@ import onnx
 
 from kda_edge.artifact_bytes import graph_digest
 from kda_edge.certificate import Budget, Calibration, Certificate
+from kda_edge.progress.callbacks import Progress, silent
 
 from .config import CalibrationConfig
 from .precision.fp16 import half_graph
@@ -51,14 +52,21 @@ class Lowered:
     calibration: Calibration | None = None
 
 
-def as_it_is(graph: onnx.ModelProto, verifier: Verifier, budget: Budget, *, last: Pass = unchanged) -> Lowered:
+def as_it_is(
+    graph: onnx.ModelProto,
+    verifier: Verifier,
+    budget: Budget,
+    *,
+    last: Pass = unchanged,
+    progress: Progress = silent,
+) -> Lowered:
     """Certify a float32 graph after its last pass.
 
     Raises:
         ParityError: it does not answer as PyTorch does.
     """
     graph = last(graph)
-    certificate = verifier.certificate(graph, budget)
+    certificate = verifier.certificate(graph, budget, progress=progress)
     require_answers(certificate)
     return Lowered(graph, certificate)
 
@@ -71,6 +79,7 @@ def in_half(
     log: Log,
     last: Pass = unchanged,
     on_devices: OnDevices = nothing,
+    progress: Progress = silent,
 ) -> Lowered:
     """Return the graph in FP16, with as few islands of FP32 as its budget needs, and a device's; `last` ends it.
 
@@ -83,9 +92,8 @@ def in_half(
 
     # Layers that are float32 by rule are no candidates; with all of the others kept out the graph is float32.
     in_question = set(half_plan(graph).half_nodes)
-    return _searched(
-        build, groups_of(graph, lambda node: node.name in in_question), verifier, budget, log=log, on_devices=on_devices
-    )
+    groups = groups_of(graph, lambda node: node.name in in_question)
+    return _searched(build, groups, verifier, budget, log=log, on_devices=on_devices, progress=progress)
 
 
 def in_int8(
@@ -97,6 +105,7 @@ def in_int8(
     config: CalibrationConfig,
     log: Log,
     last: Pass = unchanged,
+    progress: Progress = silent,
 ) -> Lowered:
     """Return the graph in INT8, amid FP16 for TensorRT and FP32 for CPU engines; `last` changes it at the end.
 
@@ -105,6 +114,7 @@ def in_int8(
         ParityError: no number of layers kept out holds the budget; the worst are named.
     """
     assert config.imagery is not None  # ExportConfig demands it
+    progress("drawing tiles to calibrate on", 0, 0)
     drawn = calibration_tiles(
         config.imagery,
         verifier.contract,
@@ -116,14 +126,15 @@ def in_int8(
     )
     operators = OPERATORS if target == "tensorrt" else CPU_OPERATORS
     log(f"measuring ranges on {len(drawn.tiles)} tiles ({config.method})")
-    ranges = measured_ranges(graph, drawn.tiles, config.method)
+    ranges = measured_ranges(graph, drawn.tiles, config.method, progress=progress)
 
     def build(kept_out: frozenset[str]) -> onnx.ModelProto:
         quantised = quantised_graph(graph, ranges, kept_out=kept_out, operators=operators)
         return last(half_graph(quantised) if target == "tensorrt" else quantised)
 
     chosen = set(candidates(graph, operators=operators))
-    found = _searched(build, groups_of(graph, lambda node: node.name in chosen), verifier, budget, log=log)
+    groups = groups_of(graph, lambda node: node.name in chosen)
+    found = _searched(build, groups, verifier, budget, log=log, progress=progress)
     calibration = Calibration(config.method, config.seed, drawn.counts, tuple(tile.sha256 for tile in drawn.tiles))
     return Lowered(found.graph, found.certificate, found.islands, calibration)
 
@@ -136,6 +147,7 @@ def _searched(
     *,
     log: Log,
     on_devices: OnDevices = nothing,
+    progress: Progress,
 ) -> Lowered:
     by_digest: dict[str, Certificate] = {}
 
@@ -146,7 +158,7 @@ def _searched(
             return certificate.used  # it won't be written, and a device's comparison takes longer than the certificate
         return max(certificate.used, on_devices(Lowered(graph, certificate)))
 
-    found = search(build, groups, used, allowed=1.0, log=log)
+    found = search(build, groups, used, allowed=1.0, log=log, progress=progress)
     certificate = by_digest[graph_digest(found.graph.SerializeToString(deterministic=True))]
     require_answers(certificate, [group for group, _ in found.ranking])
     return Lowered(found.graph, certificate, found.kept_out)

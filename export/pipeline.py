@@ -19,6 +19,7 @@ from kda_edge.manifest import InputContract, Manifest
 from kda_edge.networks.checkpoint import Checkpoint, read_checkpoint, weights_digest
 from kda_edge.networks.network import Network
 from kda_edge.paths import same_file
+from kda_edge.progress.callbacks import Progress, silent
 from kda_edge.runtime.engines.engine_names import best_engine
 from kda_edge.runtime.opened_engine import open_engine
 from kda_edge.runtime.parity.gather_sampling import gathered
@@ -96,6 +97,7 @@ def export_checkpoint(
     to_engine: ToEngine = engine_from_graph,
     timed_on: Callable[[], Mapping[str, ToBatchedEngine]] = engines_on_cpu,
     log: Log = _log.info,
+    progress: Progress = silent,
 ) -> ExportReport:
     """Export a checkpoint, verify the graph, and only then write the artifact.
 
@@ -105,6 +107,7 @@ def export_checkpoint(
         to_engine: opens a graph for verification.
         timed_on: gives what may run a graph on the CPU, by name; INT8 for the CPU must be faster there.
         log: told of the steps that take long.
+        progress: told of what is being done, how much of it, and how much in all; 0: nobody knows.
 
     Raises:
         CheckpointError: the checkpoint can't be read.
@@ -125,6 +128,7 @@ def export_checkpoint(
     threshold = config.threshold if config.threshold is not None else checkpoint.threshold
     tiles = _verification_tiles(config, contract, tile_px)
 
+    progress("tracing the network", 0, 0)
     exported = to_graph(checkpoint.student, contract, tile_px)
     float_graph = exported.model
     require_clean(float_graph)
@@ -161,7 +165,10 @@ def export_checkpoint(
     def on_devices(made: Lowered) -> float:
         return used_on_devices(made.graph, manifest_of(made, "fp16"), to_engine=to_engine)
 
-    made, fallback = _made(config, float_graph, target, verifier, log, timed_on=timed_on, on_devices=on_devices)
+    made, fallback = _made(
+        config, float_graph, target, verifier, log, timed_on=timed_on, on_devices=on_devices, progress=progress
+    )
+    progress("writing and opening the artifact", 0, 0)
     require_clean(made.graph, target=LINT_TARGETS[target])
     if fallback is not None:
         notes = (*notes, LATENCY_LATER)
@@ -203,6 +210,7 @@ def _made(
     *,
     timed_on: Callable[[], Mapping[str, ToBatchedEngine]],
     on_devices: OnDevices,
+    progress: Progress,
 ) -> tuple[Lowered, Lowered | None]:
     """Return the graph in the precision that is asked for, within its budgets, and what falls back for INT8."""
     budget = config.budget.of(config.precision)
@@ -213,12 +221,17 @@ def _made(
         return written if target == "tensorrt" else with_ordered_sums(written)
 
     if config.precision == "fp32":
-        return as_it_is(graph, verifier, budget, last=last), None
+        return as_it_is(graph, verifier, budget, last=last, progress=progress), None
     if config.precision == "fp16":
-        return in_half(graph, verifier, budget, log=log, last=last, on_devices=on_devices), None
-    made = in_int8(graph, verifier, budget, target=target, config=config.calibration, log=log, last=last)
+        made = in_half(graph, verifier, budget, log=log, last=last, on_devices=on_devices, progress=progress)
+        return made, None
+    made = in_int8(
+        graph, verifier, budget, target=target, config=config.calibration, log=log, last=last, progress=progress
+    )
     if target == "tensorrt":
-        return made, in_half(graph, verifier, config.budget.of("fp16"), log=log, last=last, on_devices=on_devices)
+        half = config.budget.of("fp16")
+        return made, in_half(graph, verifier, half, log=log, last=last, on_devices=on_devices, progress=progress)
+    progress("timing", 0, 0)
     tile = verifier.reference.tiles[0]
     latency = latency_on_cpu(made.graph, last(graph), "fp32", tile, log=log, engines=timed_on())
     require_fast(latency, budget, force=config.budget.force)

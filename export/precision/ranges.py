@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from kda_edge.errors import ExportError, UsageError, one_line
 from kda_edge.manifest import INPUT_NAME
+from kda_edge.progress.callbacks import Progress, counted, silent
 from kda_edge.tiling.certificate_tiles import Tile
 
 from ..graphs.graph_view import GraphView
@@ -69,13 +70,16 @@ METHODS: Final[dict[str, Callable[[Histogram], float]]] = {
 }
 
 
-def measured_ranges(model: onnx.ModelProto, tiles: Sequence[Tile], method: str) -> Ranges:
+def measured_ranges(
+    model: onnx.ModelProto, tiles: Sequence[Tile], method: str, *, progress: Progress = silent
+) -> Ranges:
     """Return how far the inputs of every node that may be quantised reach on `tiles`, in float32 on the CPU.
 
     Args:
         model: float32, with the input `image`.
         tiles: at least one.
         method: one of `METHODS`.
+        progress: told of the tiles that are done.
 
     Raises:
         UsageError: no such method.
@@ -87,13 +91,13 @@ def measured_ranges(model: onnx.ModelProto, tiles: Sequence[Tile], method: str) 
         raise ExportError("there is no tile to calibrate on; give --calib imagery with data")
     activations = _Activations(model)
     largest = dict.fromkeys(activations.names, np.float32(0))
-    for tile in tiles:
+    for tile in counted(tiles, "largest values, tiles", progress):
         for name, values in activations.of(tile):
             largest[name] = np.maximum(largest[name], np.abs(values).max())  # which keeps what is no number
     shares = dict.fromkeys(activations.names, 1.0)
     if METHODS[method] is not minmax:
         counts = {name: np.zeros(BINS, np.int64) for name in activations.names}
-        for tile in tiles:
+        for tile in counted(tiles, "histograms of values, tiles", progress):
             for name, values in activations.of(tile):
                 if np.isfinite(largest[name]) and largest[name] > 0:
                     counts[name] += histogram(values, float(largest[name]))

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import onnx
 
+from kda_edge.progress.callbacks import Progress, counted, silent
+
 from ..graphs.graph_view import module_of
 
 Build = Callable[[frozenset[str]], onnx.ModelProto]
@@ -41,7 +43,13 @@ class Found:
 
 
 def search(
-    build: Build, groups: Sequence[str], damage: Damage, *, allowed: float, log: Callable[[str], None] = lambda _: None
+    build: Build,
+    groups: Sequence[str],
+    damage: Damage,
+    *,
+    allowed: float,
+    log: Callable[[str], None] = lambda _: None,
+    progress: Progress = silent,
 ) -> Found:
     """Return the graph of lower precision that holds, with few groups kept out of it, the most sensitive ones.
 
@@ -54,16 +62,19 @@ def search(
         damage: measures a graph; what is not a number counts as infinite.
         allowed: the most damage that holds.
         log: takes a line for each evaluation.
+        progress: told of the groups that were tried alone, and of what follows.
     """
     trials = _Trials(build, damage, allowed, log)
+    progress("trying everything in the lower precision", 0, 0)
     if trials.holds((), "everything in the lower precision") or not groups:
         return trials.found(())
     alone = []
-    for number, group in enumerate(groups, 1):
+    for number, group in enumerate(counted(groups, "layers tried alone", progress), 1):
         others = [other for other in groups if other != group]
         alone.append((group, trials.damage(others, f"{group} alone ({number} of {len(groups)})")))
     ranking = tuple(sorted(alone, key=lambda entry: -entry[1]))  # stable: in the order of the graph where equal
     worst = [group for group, _ in ranking]
+    progress("finding how many layers to keep out", 0, 0)
 
     def prefix_holds(count: int) -> bool:
         return trials.holds(worst[:count], f"the worst {count} kept out")

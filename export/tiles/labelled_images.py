@@ -15,6 +15,7 @@ from kda_edge.errors import EngineError, SceneError, quantity
 from kda_edge.manifest import InputContract
 from kda_edge.metrics import ConfusionCounts
 from kda_edge.paths import is_dir
+from kda_edge.progress.callbacks import Progress, counted, silent
 from kda_edge.rasters.strict_window import StrictBands
 from kda_edge.rasters.whole_rasters import whole_fault
 from kda_edge.runtime.geo.gdal import GDAL_ERRORS, gdal_session, one_line, open_raster
@@ -111,7 +112,13 @@ def read_labelled(item: LabelledImage, contract: InputContract) -> Pixels:
 
 
 def counts_on(
-    images: Sequence[LabelledImage], engine: Engine, contract: InputContract, tile_px: int, threshold: float
+    images: Sequence[LabelledImage],
+    engine: Engine,
+    contract: InputContract,
+    tile_px: int,
+    threshold: float,
+    *,
+    progress: Progress = silent,
 ) -> ConfusionCounts:
     """Return pixels by truth and prediction, all images in one pool.
 
@@ -121,6 +128,7 @@ def counts_on(
         contract: what the engine may be given.
         tile_px: side of its tile.
         threshold: probability from which a pixel counts as landslide.
+        progress: told of the images that are done.
 
     Raises:
         SceneError: an image can't be read.
@@ -128,7 +136,7 @@ def counts_on(
     """
     total = ConfusionCounts()
     mapped = with_values_mapped(engine, contract, None)
-    for item in images:
+    for item in counted(images, "landslide IoU of labelled images", progress):
         pixels = read_labelled(item, contract)
         probability = _probability(pixels, mapped, tile_px)
         judged = pixels.judged & np.isfinite(probability)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kda_edge.certificate import TileParity
 from kda_edge.errors import ParityError
+from kda_edge.progress.callbacks import Progress, counted, silent
 from kda_edge.tiling.certificate_tiles import Tile
 from kda_edge.tiling.tile_answers import RANGE_SLACK, Engine
 
@@ -49,7 +50,9 @@ class Reference:
         return self._answers[tile.name]
 
 
-def measured_parity(graph: Engine, reference: Reference, *, threshold: float) -> tuple[TileParity, ...]:
+def measured_parity(
+    graph: Engine, reference: Reference, *, threshold: float, progress: Progress = silent
+) -> tuple[TileParity, ...]:
     """Run a graph on every tile and return how far it lies from the reference.
 
     Each tile goes through the graph alone, and the first three a second time as one batch; a tile's figures are those
@@ -59,6 +62,7 @@ def measured_parity(graph: Engine, reference: Reference, *, threshold: float) ->
         graph: what was exported, as the runtime runs it.
         reference: what it was exported from, and the tiles.
         threshold: probability from which a pixel counts as landslide, 0..1.
+        progress: told of the tiles that are done.
 
     Raises:
         ParityError: an answer of the wrong shape, not finite or outside 0..1.
@@ -66,7 +70,7 @@ def measured_parity(graph: Engine, reference: Reference, *, threshold: float) ->
     tiles = reference.tiles
     batched = answer_of(graph, np.stack([tile.pixels for tile in tiles[:BATCH]]), "a batch of tiles")
     rows = []
-    for index, tile in enumerate(tiles):
+    for index, tile in enumerate(counted(tiles, "comparing with PyTorch, tiles", progress)):
         answers = [answer_of(graph, tile.pixels[None], f"tile {tile.name!r}")]
         if index < len(batched):
             answers.append(batched[index : index + 1])

@@ -15,6 +15,7 @@ from kda_edge.artifact_bytes import graph_digest
 from kda_edge.certificate import Budget, Certificate, Labelled, Latency
 from kda_edge.errors import ExportError, NotFaster, ParityError
 from kda_edge.manifest import InputContract
+from kda_edge.progress.callbacks import Progress, silent
 from kda_edge.tiling.tile_answers import Engine
 
 from ..tiles.labelled_images import LabelledImage, counts_on, digests_of, labelled_images
@@ -57,8 +58,13 @@ class Verifier:
         self.images: list[LabelledImage] = [] if labelled is None else labelled_images(labelled)
         self.to_engine = to_engine
 
-    def certificate(self, graph: onnx.ModelProto, budget: Budget) -> Certificate:
+    def certificate(self, graph: onnx.ModelProto, budget: Budget, *, progress: Progress = silent) -> Certificate:
         """Compare a graph with the reference; whether it holds is the certificate's to say.
+
+        Args:
+            graph: of the student.
+            budget: that it is held to.
+            progress: told of what is done.
 
         Raises:
             ParityError: an answer that is no probability.
@@ -72,9 +78,9 @@ class Verifier:
             graph_sha256=graph_digest(graph.SerializeToString(deterministic=True)),
             half_rounded=rounded,
             budget=budget,
-            tiles=measured_parity(engine, self.reference, threshold=self.threshold),
+            tiles=measured_parity(engine, self.reference, threshold=self.threshold, progress=progress),
             versions=compared_versions(),
-            labelled=self._labelled(engine) if self.images else None,
+            labelled=self._labelled(engine, progress) if self.images else None,
         )
 
     @cached_property
@@ -84,18 +90,18 @@ class Verifier:
         Raises:
             ExportError: there is no landslide in any mask and none was found, so that IoU is not defined.
         """
-        return self._iou(self.reference.engine)
+        return self._iou(self.reference.engine, silent)
 
-    def _labelled(self, engine: Engine) -> Labelled:
+    def _labelled(self, engine: Engine, progress: Progress) -> Labelled:
         return Labelled(
             images=tuple(item.image.name for item in self.images),
             sha256=self._digests,
-            iou=self._iou(engine),
+            iou=self._iou(engine, progress),
             reference_iou=self.reference_iou,
         )
 
-    def _iou(self, engine: Engine) -> float:
-        counts = counts_on(self.images, engine, self.contract, self.tile_px, self.threshold)
+    def _iou(self, engine: Engine, progress: Progress) -> float:
+        counts = counts_on(self.images, engine, self.contract, self.tile_px, self.threshold, progress=progress)
         if counts.tp + counts.fn == 0:
             raise ExportError("the masks of --eval hold no landslide, so there is no IoU to hold; give some that do")
         return counts.iou

@@ -18,6 +18,7 @@ MAY_USE: dict[str, dict[str, set[str]]] = {
         "whole_files": set(),
         "commands": {"errors"},
         "quiet_logger": set(),
+        "progress": set(),
         "opening_process": {"errors"},
         "standard_streams": {"commands"},
         "addresses": {"errors"},

@@ -56,7 +56,7 @@ def test_a_run_that_is_cut_in_either_phase_ends_as_one_that_is_not(
     assert whole.training.teacher.startswith("kda from test_vit")
     assert "recompute" not in whole.training.command
 
-    from kda_edge.train.cli.progress_bar import ProgressBar
+    from kda_edge.progress.progress_bar import ProgressBar
 
     show, stops = ProgressBar.__call__, ["epoch 2/2", "epoch 2/2"]
 

@@ -57,11 +57,12 @@ def checked_data(
     Raises:
         DataError: imagery that no run should begin with.
     """
+    from kda_edge.progress.progress_bar import ProgressBar
+
     from ..data.data_file import load_data
     from ..data_report.data_report import data_report
     from ..data_report.findings import RunPlan
     from ..data_report.report_text import lines_of
-    from .progress_bar import ProgressBar
 
     if skip or os.environ.get("RANK", "0") != "0":
         return load_data(request), None
@@ -74,11 +75,12 @@ def checked_data(
 
 
 def _check(options: argparse.Namespace, command: str) -> None:
+    from kda_edge.progress.progress_bar import ProgressBar
+
     from ..data_report.data_report import data_report
     from ..data_report.findings import RunPlan
     from ..data_report.report_text import lines_of
     from ..loops.metric_reports import write_json
-    from .progress_bar import ProgressBar
 
     if min(options.batch, options.crop_px) < 1:
         raise UsageError("--batch and --crop-px must be 1 or more")

@@ -70,13 +70,14 @@ def add_commands(commands: Any) -> None:
 
 def run(options: argparse.Namespace, command: str) -> None:
     """Distil as the options say."""
+    from kda_edge.progress.progress_bar import ProgressBar
+
     from ..data.unlabelled import load_images
     from ..distillation.distill import distill
     from ..distillation.distillation_models import require_variant
     from ..loops.config_file import read_tables
     from ..loops.devices import resolve_device
     from ..loops.output_places import require_folder
-    from .progress_bar import ProgressBar
 
     tables = read_tables(options.config)
     config = config_from(options, tables["distill"])

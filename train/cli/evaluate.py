@@ -46,6 +46,7 @@ def add_commands(commands: Any) -> None:
 
 def _evaluate(options: argparse.Namespace, command: str) -> None:
     from kda_edge.networks.checkpoint import read_checkpoint, weights_digest
+    from kda_edge.progress.progress_bar import ProgressBar
 
     from ..data.data_file import load_data
     from ..figures.panel_sheet import require_place
@@ -55,7 +56,6 @@ def _evaluate(options: argparse.Namespace, command: str) -> None:
     from ..run_report.charts import require_matplotlib
     from ..run_report.judged_split import cautions, judge_split, with_examples
     from ..run_report.run_report import evaluation_report, write_report
-    from .progress_bar import ProgressBar
 
     require_file(options.json, "--json")
     if options.report:

@@ -56,13 +56,13 @@ def add_commands(commands: Any) -> None:
 def run(options: argparse.Namespace, command: str) -> None:
     """Run both phases as the options say."""
     from kda_edge.networks.by_name import require_network
+    from kda_edge.progress.progress_bar import ProgressBar
 
     from ..data.unlabelled import load_images
     from ..fit import fit, fit_config
     from ..loops.config_file import read_tables
     from ..loops.devices import resolve_device
     from ..loops.output_places import require_folder
-    from .progress_bar import ProgressBar
 
     tables = read_tables(options.config)
     first, second = (

@@ -70,6 +70,7 @@ def require_distinct(names: list[str]) -> None:
 
 def _masks(options: argparse.Namespace, command: str) -> None:
     from kda_edge.networks.checkpoint import read_checkpoint, weights_digest
+    from kda_edge.progress.progress_bar import ProgressBar
 
     from ..data.data_file import load_data
     from ..figures.landslide_window import sample_name
@@ -77,7 +78,6 @@ def _masks(options: argparse.Namespace, command: str) -> None:
     from ..figures.panel_sheet import write_png
     from ..loops.devices import resolve_device
     from ..loops.metric_reports import write_json
-    from .progress_bar import ProgressBar
 
     require_output(options)
     if options.count < 1:

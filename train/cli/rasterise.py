@@ -39,11 +39,11 @@ def add_commands(commands: Any) -> None:
 def run(options: argparse.Namespace, command: str) -> None:
     """Rasterise as the options say."""
     from kda_edge.paths import is_dir
+    from kda_edge.progress.progress_bar import ProgressBar
 
     from ..annotations.mask_files import plan_of_images, plan_of_scenes, read_annotations, write_masks
     from ..annotations.vector_layer import read_layer
     from ..loops.output_places import require_folder
-    from .progress_bar import ProgressBar
 
     del command
     require_folder(options.out, "--out")

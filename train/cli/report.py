@@ -55,9 +55,10 @@ def end_with_report(run: Path, data: DataSet, report: DataReport | None, device_
     import logging
     import os
 
+    from kda_edge.progress.progress_bar import ProgressBar
+
     from ..loops.devices import resolve_device
     from ..run_report.run_report import write_run_report
-    from .progress_bar import ProgressBar
 
     if skip or os.environ.get("RANK", "0") != "0" or not (data.samples["val"] or data.samples["test"]):
         return
@@ -67,12 +68,13 @@ def end_with_report(run: Path, data: DataSet, report: DataReport | None, device_
 
 
 def _report(options: argparse.Namespace, command: str) -> None:
+    from kda_edge.progress.progress_bar import ProgressBar
+
     from ..data_report.data_report import data_report
     from ..loops.devices import resolve_device
     from ..loops.known_data import first_difference, known_data
     from ..loops.output_places import require_folder
     from ..run_report.run_report import run_folder, write_run_report
-    from .progress_bar import ProgressBar
 
     del command
     run = run_folder(options.folder)

@@ -61,12 +61,12 @@ def add_commands(commands: Any) -> None:
 def run(options: argparse.Namespace, command: str) -> None:
     """Train as the options say."""
     from kda_edge.networks.by_name import require_network
+    from kda_edge.progress.progress_bar import ProgressBar
 
     from ..loops.config_file import read_tables
     from ..loops.devices import resolve_device
     from ..loops.output_places import require_folder
     from ..segmentation.segment import segment
-    from .progress_bar import ProgressBar
 
     tables = read_tables(options.config)
     config = config_from(options, tables["segment"])
