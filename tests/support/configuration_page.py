@@ -41,8 +41,11 @@ KINDS: Final[dict[str, type[Any]]] = {
 }
 OPTIONS_OF: Final = {"distill": distill, "segment": segment}
 # Options whose words are parts of a setting.
-PARTS: Final = {"augmentation.scale": "scale", "augmentation.colour": "colour"} | {
-    f"loss.{part}": "loss" for part in ("cross_entropy", "focal", "dice")
+PARTS: Final = {
+    "augmentation.scale": "scale",
+    "augmentation.colour": "colour",
+    "loss.landslide_weight": "landslide_weight",
+    **{f"loss.{part}": "loss" for part in ("cross_entropy", "focal", "dice")},
 }
 WIDTH: Final = 120
 
@@ -107,7 +110,8 @@ def example_text() -> str:
             if parent != below:
                 below = parent
                 lines += ["", f"[{table}.{parent}]"]
-            lines += ["", *_comment(key.meaning), f"# {name} = {key.default}"]
+            default = f"{name}: no value" if key.default == "none" else f"{name} = {key.default}"
+            lines += ["", *_comment(key.meaning), f"# {default}"]
     return "\n".join(lines) + "\n"
 
 

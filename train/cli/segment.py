@@ -50,6 +50,9 @@ def add_commands(commands: Any) -> None:
     add("--evaluate-every", type=int, metavar="N", help="judge every N-th epoch on the val groups; default 1")
     add("--patience", type=int, metavar="N", help="end after N epochs without a better val IoU; default 0: never")
     add("--loss", type=float, nargs=3, metavar=("CE", "FOCAL", "DICE"), help="weights; default 0.4 0.6 0")
+    add("--landslide-weight", type=float, metavar="W", help="of a landslide pixel in the loss; default 1: of any pixel")
+    share = "of an image's crops that are placed on its landslide; default: 0.5 in scenes, elsewhere by chance"
+    add("--landslide-share", type=float, metavar="SHARE", help=share)
     add("--scale", type=float, nargs=2, metavar=("LOW", "HIGH"), help="random magnification; default 0.75 1.5")
     add("--colour", type=float, help="strength of the colour jitter, 0 to 1; default 0.4")
     add_machine(segment)
@@ -108,6 +111,8 @@ def config_from(options: argparse.Namespace, table: Mapping[str, Any]) -> Segmen
     crop_px = said.crop_px if options.crop_px is None else options.crop_px
     finish_px = said.finish_px if "finish_px" in table else crop_px
     weights = dict(zip(("cross_entropy", "focal", "dice"), options.loss or (), strict=False))
+    if options.landslide_weight is not None:
+        weights["landslide_weight"] = options.landslide_weight
     config = settings_from(
         said,
         options,

@@ -26,6 +26,7 @@ from .sources import Sample
 
 CELL_PX: Final = 16  # scenes are searched for landslide and valid pixels on every 16th row and column
 LANDSLIDE_SHARE: Final = 0.5  # of a scene's crops that are centred on landslide; unmeasured choice
+MOST_PLACES: Final = 4096  # of a small image's landslide pixels that crops may be centred on
 CACHE_BYTES: Final = 2 * 1024**3  # of small images kept in memory
 CACHED_IMAGE_PX: Final = 2_000_000  # larger images are read by window
 
@@ -41,6 +42,8 @@ class Crops(Dataset[tuple[Tensor, Tensor]]):
         augmentation: how crops vary.
         crop_px: S of most epochs.
         seed: of everything random.
+        landslide_share: of the crops of an image with landslide that are placed on it, inside the image all the same;
+            None: half of those of a scene, and those of other images lie anywhere.
     """
 
     def __init__(
@@ -51,9 +54,12 @@ class Crops(Dataset[tuple[Tensor, Tensor]]):
         *,
         crop_px: int,
         seed: int,
+        landslide_share: float | None = None,
     ) -> None:
         self.samples, self.contract, self.augmentation, self.seed = samples, contract, augmentation, seed
         self.crop_px, self.epoch, self.channels_last = crop_px, 0, False
+        self.landslide_share = landslide_share
+        self._places: dict[int, NDArray[np.int64]] = {}
         self._items = [i for i, sample in enumerate(samples) for _ in range(draws(sample, crop_px))]
         self._cells: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         self._cache: dict[int, tuple[NDArray[Any], NDArray[np.uint8]]] = {}
@@ -100,7 +106,8 @@ class Crops(Dataset[tuple[Tensor, Tensor]]):
             if index not in self._cells:
                 self._cells[index] = _interesting_cells(sample, self.contract)
             landslide, valid = self._cells[index]
-            pool = landslide if len(landslide) and rng.random() < LANDSLIDE_SHARE else valid
+            share = LANDSLIDE_SHARE if self.landslide_share is None else self.landslide_share
+            pool = landslide if len(landslide) and rng.random() < share else valid
             row, col = (pool[rng.integers(len(pool))] + rng.random(2)) * CELL_PX
             return left + min(float(col), sample.width_px), top + min(float(row), sample.height_px)
         # Anywhere where the crop lies inside the image, or covers all of it where the image is smaller.
@@ -108,7 +115,23 @@ class Crops(Dataset[tuple[Tensor, Tensor]]):
         x_low, x_high = sorted((half, sample.width_px - half))
         y_low, y_high = sorted((half, sample.height_px - half))
         x, y = rng.uniform(x_low, x_high), rng.uniform(y_low, y_high)
+        if self.landslide_share is not None and rng.random() < self.landslide_share:
+            places = self._landslide(index)
+            if len(places):
+                row, col = places[rng.integers(len(places))] + rng.random(2)
+                x, y = _near(float(col), half / 2, x_low, x_high, rng), _near(float(row), half / 2, y_low, y_high, rng)
         return left + min(max(x, 0.0), sample.width_px), top + min(max(y, 0.0), sample.height_px)
+
+    def _landslide(self, index: int) -> NDArray[np.int64]:
+        """Return rows and columns of landslide in an image that is no scene: all, or evenly some of very many."""
+        if index not in self._places:
+            sample = self.samples[index]
+            if sample.height_px * sample.width_px > CACHED_IMAGE_PX:
+                self._places[index] = _interesting_cells(sample, self.contract)[0] * CELL_PX
+            else:
+                found = np.argwhere(self._read(index, sample.window_ltrb)[1] == LANDSLIDE)
+                self._places[index] = found[:: -(-len(found) // MOST_PLACES) or 1]
+        return self._places[index]
 
     def _read(self, index: int, window_ltrb: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
         sample = self.samples[index]
@@ -157,6 +180,12 @@ def read_labelled(
     if sample.valid is not None:
         labels[~read_is_judged(sample.valid, window)] = IGNORED
     return image, valid, labels
+
+
+def _near(place: float, reach: float, low: float, high: float, rng: np.random.Generator) -> float:
+    """Return a centre not farther than `reach` from a place, in low..high; the nearest one where there is none."""
+    first, last = max(low, place - reach), min(high, place + reach)
+    return float(rng.uniform(first, last)) if first <= last else min(max(place, low), high)
 
 
 def _interesting_cells(sample: Sample, contract: InputContract) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -20,7 +20,8 @@ from .settings import AUTO, ENDS_ONLY, SPEED_ONLY, RunSettings
 from .weight_average import WeightAverage
 
 # Settings that older runs don't have, and the values that mean what those runs did.
-ADDED_LATER: Final = {"memory_format": (AUTO, "contiguous")}
+ADDED_LATER: Final = {"memory_format": (AUTO, "contiguous"), "landslide_share": (None,)}
+ADDED_INSIDE: Final = {"loss": {"landslide_weight": 1.0}}  # the same of parts of a setting
 
 
 NOT_RECORDED: Final = "not recorded"
@@ -101,7 +102,9 @@ def run_of(last: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in sorted(settings.items()):
         if key == "data" or (key == "samples" and "data" in recorded):
             continue
-        old = recorded.get(key, ADDED_LATER.get(key, (None, NOT_RECORDED))[1])
+        old = recorded.get(key, ADDED_LATER.get(key, (NOT_RECORDED,))[-1])
+        if isinstance(old, dict):
+            old = {**ADDED_INSIDE.get(key, {}), **old}
         same = value in ADDED_LATER.get(key, ()) if key not in recorded else old == value
         if not same and not (key == "epochs" and value > old):
             name, before, now = _innermost(key, old, value)

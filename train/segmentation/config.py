@@ -24,6 +24,8 @@ class SegmentConfig(RunSettings):
         decoder_rate: first and last learning rate of the decoder.
         average: share of the averaged weights that survives a step; 0: no averaging.
         loss: weights of the terms of the loss.
+        landslide_share: share of the crops of an image with landslide that are placed on it, 0 to 1; left out: half of
+            those of a scene, and those of other images lie anywhere.
         evaluate_every: epochs from one judgement on the val groups to the next; the last epoch is always judged.
         patience: epochs without a better val IoU after which the run ends; 0: it never ends early.
     """
@@ -39,6 +41,7 @@ class SegmentConfig(RunSettings):
     decoder_rate: tuple[float, float] = (5e-4, 5e-6)
     average: float = 0.0
     loss: LossWeights = field(default_factory=LossWeights)
+    landslide_share: float | None = None
     evaluate_every: int = 1
     patience: int = 0
 
@@ -49,6 +52,8 @@ class SegmentConfig(RunSettings):
             raise UsageError("evaluate_every must be 1 or more, and finish_epochs at most epochs")
         if 0 < self.patience < self.evaluate_every:
             raise UsageError("patience must be at least evaluate_every: no other epoch can be better")
+        if self.landslide_share is not None and self.landslide_share > 1:
+            raise UsageError(f"landslide_share must lie between 0 and 1, not be {self.landslide_share:g}")
         if self.average >= 1:
             raise UsageError(f"average must lie below 1, not be {self.average:g}; try 0.999")
         if self.encoder_weights and (self.init or self.backbone):

@@ -110,7 +110,14 @@ def segment(
     groups = decay_groups(student.encoder, "backbone") + decay_groups(student.decoder, "decoder")
     optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
     average = WeightAverage(student, config.average)
-    crops = Crops(data.samples["train"], data.input, config.augmentation, crop_px=config.crop_px, seed=config.seed)
+    crops = Crops(
+        data.samples["train"],
+        data.input,
+        config.augmentation,
+        crop_px=config.crop_px,
+        seed=config.seed,
+        landslide_share=config.landslide_share,
+    )
     crops.channels_last = compute.memory_format == "channels_last"
     crops.preload()
     steps_an_epoch = math.ceil(len(crops) / config.batch)

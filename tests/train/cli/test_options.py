@@ -47,7 +47,8 @@ def test_without_options_the_settings_have_their_own_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "kind", "own"), [("distill", DistillConfig, {"cache"}), ("segment", SegmentConfig, set())]
+    ("command", "kind", "own"),
+    [("distill", DistillConfig, {"cache"}), ("segment", SegmentConfig, {"landslide_weight"})],
 )
 def test_each_field_has_an_option_and_each_option_a_field(command: str, kind: type[RunSettings], own: set[str]) -> None:
     options = set(vars(parsed(command))) - OF_THE_DATA - OF_THE_COMMAND - own
@@ -103,9 +104,11 @@ def test_what_is_typed_is_what_is_set() -> None:
         augmentation=Augmentation(scale=(1.0, 1.0), colour=0.0),
     )
     words = ["--loss", "1", "0", "0.5", "--crop-px", "64", "--decoder-rate", "1e-3", "1e-5", "--recompute"]
+    words += ["--landslide-weight", "3", "--landslide-share", "0.7"]
     assert segment_config([*words, "--variant", "nano"]) == SegmentConfig(
         variant="nano",
-        loss=LossWeights(1.0, 0.0, 0.5),
+        loss=LossWeights(1.0, 0.0, 0.5, landslide_weight=3.0),
+        landslide_share=0.7,
         crop_px=64,
         finish_px=64,  # of the crops, unless it is said
         decoder_rate=(1e-3, 1e-5),

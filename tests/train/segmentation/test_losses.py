@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from kda_edge.errors import UsageError
 from kda_edge.train.loops.schedules import cosine_rate, crop_side_px, ema_decay
 from kda_edge.train.segmentation.losses import LossWeights, segmentation_loss
 
@@ -34,6 +35,30 @@ def test_the_papers_loss_on_one_logit_equals_two_class_softmax(gamma: float) -> 
     assert float(found) == pytest.approx(0.4 * cross_entropy + 0.6 * focal, rel=1e-5)
     library = F.cross_entropy(logits, labels.long(), ignore_index=255)
     assert cross_entropy == pytest.approx(float(library), rel=1e-5)
+
+
+@pytest.mark.parametrize("weight", [0.25, 1.0, 7.5])
+def test_a_weight_of_landslide_is_that_of_the_librarys_class_weights(weight: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = 3 * torch.randn(2, 2, 5, 6, generator=generator)
+    labels = torch.randint(0, 2, (2, 5, 6), generator=generator).to(torch.uint8)
+    labels[0, :2] = 255
+    classes = torch.tensor([1.0, weight])
+    logit = logits[:, 1:] - logits[:, :1]
+    found = segmentation_loss(logit, labels, LossWeights(1, 0, landslide_weight=weight))
+    library = F.cross_entropy(logits, labels.long(), weight=classes, ignore_index=255)
+    assert float(found) == pytest.approx(float(library), rel=1e-5)
+    # Each pixel of the focal loss has the weight of its class, too.
+    one = F.cross_entropy(logits, labels.long(), ignore_index=255, reduction="none")
+    each = torch.where(labels == 255, 0.0, classes[(labels == 1).long()])
+    focal = ((1 - torch.exp(-one)) ** 2 * one * each).sum() / each.sum()
+    found = segmentation_loss(logit, labels, LossWeights(0, 1, landslide_weight=weight))
+    assert float(found) == pytest.approx(float(focal), rel=1e-5)
+
+
+def test_a_weight_of_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="landslide_weight must be above 0"):
+        LossWeights(landslide_weight=0.0)
 
 
 def test_dice_is_zero_for_a_perfect_answer_and_one_for_a_wrong_one() -> None:

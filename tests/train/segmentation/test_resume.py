@@ -157,3 +157,20 @@ def test_a_run_in_the_way_is_not_overwritten_and_other_settings_do_not_resume(
         segment(dataclasses.replace(config, seed=1), data, tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "last.pt").read_bytes() == before
     segment(dataclasses.replace(config, workers=1), data, tmp_path / "run", resume=True)  # decides no weight
+
+
+def test_a_run_from_before_there_was_a_balance_of_classes_goes_on_without_one(
+    config: SegmentConfig, data: DataSet, tmp_path: Path
+) -> None:
+    last = cut(config, data, tmp_path / "run")
+    content = dict(read_content(last))
+    settings = content["run"]["settings"]
+    del settings["landslide_share"], settings["loss"]["landslide_weight"]
+    write_content(last, content)
+    weighted = dataclasses.replace(config, loss=dataclasses.replace(config.loss, landslide_weight=2.0))
+    with pytest.raises(TrainingError, match=r"was trained with loss\.landslide_weight 1\.0, not 2\.0"):
+        segment(weighted, data, tmp_path / "run", resume=True)
+    with pytest.raises(TrainingError, match=r"was trained with landslide_share None, not 0\.5"):
+        segment(dataclasses.replace(config, landslide_share=0.5), data, tmp_path / "run", resume=True)
+    segment(config, data, tmp_path / "run", resume=True)
+    assert read_content(last)["run"]["epochs_done"] == 3
