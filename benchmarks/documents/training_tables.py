@@ -24,6 +24,7 @@ DOCUMENTS: Final = (
     "README.md",
     "docs/model_card.md",
     "docs/distillation.md",
+    "docs/fine-tuning.md",
     "docs/paper.md",
     "docs/precision.md",
     "docs/adr/0003-folded-head.md",
@@ -53,6 +54,19 @@ def accuracy_table(result: Mapping[str, Any]) -> str:
         cells = [f"{metrics[column]:.3f}" if column in metrics else "-" for column in columns]
         lines.append(f"| {name} | {images} | {result['pixels'][name] / 1e6:.2f} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def fine_tuning_table(result: Mapping[str, Any]) -> str:
+    """Return what a few images of a new place bring, a row a run."""
+    columns = ("iou", "precision", "recall", "f1")
+    lines = ["| start | labelled images (train + val) | steps | threshold | IoU | precision | recall | F1 |"]
+    lines.append("|---|---:|---:|---:|" + "---:|" * len(columns))
+    for row in result["rows"]:
+        images = f"{row['images']} ({row['train']} + {row['val']})" if row["images"] else "0"
+        cells = [f"{row['metrics'][column]:.3f}" for column in columns]
+        lines.append(f"| {row['start']} | {images} | {row['steps']} | {row['threshold']:g} | {' | '.join(cells)} |")
+    seeds = "one seed" if len(result["seeds"]) == 1 else f"{len(result['seeds'])} seeds"
+    return "\n".join([*lines, "", f"On {result['test_images']} other images of {result['data']}; {seeds}."])
 
 
 def folded_head_table(result: Mapping[str, Any]) -> str:
@@ -167,6 +181,7 @@ TABLES: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = MappingProxyTy
         "student_lite0_once": accuracy_table,
         "student_nano": accuracy_table,
         "folded_head": folded_head_table,
+        "fine_tuning": fine_tuning_table,
         "nano_distillation": distillation_table,
         "feature_cache": feature_cache_table,
         "activation_memory": activation_memory_table,
