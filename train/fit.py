@@ -15,10 +15,10 @@ from typing import Any
 from kda_edge.errors import TrainingError, UsageError
 from kda_edge.paths import exists
 
+from .configuration.config_file import settings_from_table
 from .data.data_file import DataSet
 from .distillation.config import DistillConfig
 from .distillation.distill import distill
-from .loops.config_file import settings_from_table
 from .loops.known_data import known_data
 from .loops.run_state import run_of, settings_of
 from .segmentation.config import SegmentConfig

@@ -24,9 +24,9 @@ from places import ROOT
 from kda_edge.benchmarks.documents.marked_tables import fill_documents
 from kda_edge.manifest import InputContract
 from kda_edge.train.cli import distill, segment
+from kda_edge.train.configuration.config_file import DataTable, toml_value
 from kda_edge.train.data.sources import Source
 from kda_edge.train.distillation.config import DistillConfig
-from kda_edge.train.loops.config_file import DataTable, toml_value
 from kda_edge.train.segmentation.config import SegmentConfig
 from kda_edge.whole_files import write_whole
 

@@ -9,8 +9,8 @@ import pytest
 from kda_edge.errors import UsageError
 from kda_edge.networks.checkpoint import read_checkpoint, weights_digest
 from kda_edge.train.cli.train import main
+from kda_edge.train.configuration.config_file import read_tables
 from kda_edge.train.fit import FitConfig, fit_config
-from kda_edge.train.loops.config_file import read_tables
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning:tensorboard.*", "ignore::DeprecationWarning:google.*"

@@ -72,10 +72,10 @@ def run(options: argparse.Namespace, command: str) -> None:
     """Distil as the options say."""
     from kda_edge.progress.progress_bar import ProgressBar
 
+    from ..configuration.config_file import read_tables
     from ..data.unlabelled import load_images
     from ..distillation.distill import distill
     from ..distillation.distillation_models import require_variant
-    from ..loops.config_file import read_tables
     from ..loops.devices import resolve_device
     from ..loops.output_places import require_folder
 
@@ -111,6 +111,6 @@ def config_from(options: argparse.Namespace, table: Mapping[str, Any]) -> Distil
     Raises:
         UsageError: settings that can't be right.
     """
-    from ..loops.config_file import settings_from_table
+    from ..configuration.config_file import settings_from_table
 
     return settings_from(settings_from_table(DistillConfig, table, where="distill", path=options.config), options)

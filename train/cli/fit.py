@@ -58,9 +58,9 @@ def run(options: argparse.Namespace, command: str) -> None:
     from kda_edge.networks.by_name import require_network
     from kda_edge.progress.progress_bar import ProgressBar
 
+    from ..configuration.config_file import read_tables
     from ..data.unlabelled import load_images
     from ..fit import fit, fit_config
-    from ..loops.config_file import read_tables
     from ..loops.devices import resolve_device
     from ..loops.output_places import require_folder
 

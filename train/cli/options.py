@@ -129,8 +129,8 @@ def configured_data(options: argparse.Namespace, table: Mapping[str, Any], seed:
     Raises:
         UsageError: no imagery is named, or a part of it where the rest is another place's to say.
     """
+    from ..configuration.config_file import DataTable, settings_from_table
     from ..data.data_file import DataRequest
-    from ..loops.config_file import DataTable, settings_from_table
 
     declared = input_contract(options)
     if options.data is not None:

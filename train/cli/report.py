@@ -95,8 +95,8 @@ def _report(options: argparse.Namespace, command: str) -> None:
 
 
 def _request(options: argparse.Namespace, run: Path) -> DataRequest:
+    from ..configuration.config_file import CONFIG, DataTable, read_tables, settings_from_table
     from ..data.data_file import DataRequest
-    from ..loops.config_file import CONFIG, DataTable, read_tables, settings_from_table
 
     config = run / CONFIG
     tables = read_tables(config) if config.is_file() else {}

@@ -66,7 +66,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     from kda_edge.networks.by_name import require_network
     from kda_edge.progress.progress_bar import ProgressBar
 
-    from ..loops.config_file import read_tables
+    from ..configuration.config_file import read_tables
     from ..loops.devices import resolve_device
     from ..loops.output_places import require_folder
     from ..segmentation.segment import segment
@@ -104,7 +104,7 @@ def config_from(options: argparse.Namespace, table: Mapping[str, Any]) -> Segmen
         UsageError: settings that can't be right.
         CheckpointError: `--init` or `--backbone` can't be read.
     """
-    from ..loops.config_file import settings_from_table
+    from ..configuration.config_file import settings_from_table
     from ..segmentation.config import SegmentConfig
 
     said = settings_from_table(SegmentConfig, table, where="segment", path=options.config)

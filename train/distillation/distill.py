@@ -21,12 +21,12 @@ from kda_edge.errors import TrainingError, UsageError, quantity
 from kda_edge.networks.checkpoint import DISTILLATION_FORMAT, write_content
 from kda_edge.paths import exists
 
+from ..configuration.config_file import write_config
 from ..data.batches import batches_of
 from ..data.crops import Crops
 from ..data.data_file import DataSet
 from ..loops.backbone_files import Backbone, write_backbone
 from ..loops.compute_choice import compute_of
-from ..loops.config_file import write_config
 from ..loops.known_data import keep_digests, known_data
 from ..loops.metric_reports import EpochLog
 from ..loops.output_places import keeping, require_folder

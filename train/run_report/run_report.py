@@ -17,10 +17,10 @@ from kda_edge.networks.checkpoint import Checkpoint, read_checkpoint, weights_di
 from kda_edge.paths import is_file
 from kda_edge.whole_files import write_whole
 
+from ..configuration.config_file import CONFIG
 from ..data.data_file import DataSet
 from ..data_report.data_report import DataReport
 from ..data_report.report_text import lines_of
-from ..loops.config_file import CONFIG
 from ..loops.metrics_csv import METRICS
 from .charts import calibration_chart, precision_recall_chart, threshold_chart, training_chart
 from .curves import average_precision, calibration, merged, precision_recall, threshold_curve

@@ -25,11 +25,11 @@ from kda_edge.networks.network import Network
 from kda_edge.paths import exists
 from kda_edge.tiling.tile_grid import default_overlap_px
 
+from ..configuration.config_file import write_config
 from ..data.batches import batches_of
 from ..data.crops import Crops
 from ..data.data_file import DataSet
 from ..loops.compute_choice import Compute, compute_of
-from ..loops.config_file import write_config
 from ..loops.known_data import keep_digests, known_data
 from ..loops.metric_reports import EpochLog
 from ..loops.optimizers import decay_groups, set_rates

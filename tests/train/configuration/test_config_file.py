@@ -11,11 +11,11 @@ from kda_edge.errors import UsageError
 from kda_edge.manifest import InputContract
 from kda_edge.networks.checkpoint import read_checkpoint, read_content, weights_digest
 from kda_edge.train.cli.train import main
+from kda_edge.train.configuration.config_file import CONFIG, DataTable, read_tables, settings_from_table, write_config
 from kda_edge.train.data.augmentation import Augmentation
 from kda_edge.train.data.data_file import DataRequest
 from kda_edge.train.distillation.config import DistillConfig
 from kda_edge.train.loops.compute_choice import Compute
-from kda_edge.train.loops.config_file import CONFIG, DataTable, read_tables, settings_from_table, write_config
 from kda_edge.train.segmentation.config import SegmentConfig
 from kda_edge.train.segmentation.losses import LossWeights
 

@@ -21,8 +21,8 @@ from kda_edge.paths import exists, is_utf8, resolved
 from kda_edge.whole_files import write_whole
 
 from ..data.data_file import DataRequest
-from .compute_choice import Compute
-from .settings import RunSettings
+from ..loops.compute_choice import Compute
+from ..loops.settings import RunSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
