@@ -55,7 +55,7 @@ def test_a_phase_is_the_papers_and_its_pace_is_that_of_steps_after_the_warm_up(t
     assert told["throughput.images"] == pytest.approx(16 / 0.5)
     assert told["memory.fits_24gb"] == 1.0
     line = " ".join(start.words)
-    assert "segment --skip-check --variant base --crop-px 512 --batch 16" in line
+    assert "segment --skip-check --skip-report --variant base --crop-px 512 --batch 16" in line
     assert "--recompute" in line
     assert "--precision bf16" in line
     assert line.index("--memory-gb 24.0") < line.index(" -- ")

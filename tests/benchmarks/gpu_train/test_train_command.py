@@ -39,6 +39,7 @@ def test_a_real_run_is_interrupted_after_its_steps_and_tells_them(tmp_path: Path
     words = [
         "segment",
         "--skip-check",
+        "--skip-report",
         "--variant",
         "nano",
         "--crop-px",
