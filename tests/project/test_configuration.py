@@ -49,7 +49,7 @@ def test_the_example_with_its_signs_taken_off_is_the_settings_without_a_file() -
         assert set(tables[name]) == {field.name for field in dataclasses.fields(kind) if field.default is not None}
     assert tomllib.loads(text) == {
         "distill": {"augmentation": {}},
-        "segment": {"augmentation": {}, "loss": {}},
+        "segment": {"augmentation": {}, "loss": {}, "teachers": {}},
     }
     assert text == example_text()
 

@@ -45,6 +45,9 @@ PARTS: Final = {
     "augmentation.scale": "scale",
     "augmentation.colour": "colour",
     "loss.landslide_weight": "landslide_weight",
+    "teachers.checkpoints": "teacher_ckpt",
+    "teachers.share": "teacher_share",
+    "teachers.temperature": "temperature",
     **{f"loss.{part}": "loss" for part in ("cross_entropy", "focal", "dice")},
 }
 WIDTH: Final = 120

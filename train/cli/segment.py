@@ -51,6 +51,9 @@ def add_commands(commands: Any) -> None:
     add("--patience", type=int, metavar="N", help="end after N epochs without a better val IoU; default 0: never")
     add("--loss", type=float, nargs=3, metavar=("CE", "FOCAL", "DICE"), help="weights; default 0.4 0.6 0")
     add("--landslide-weight", type=float, metavar="W", help="of a landslide pixel in the loss; default 1: of any pixel")
+    add("--teacher-ckpt", nargs="+", metavar="CKPT", help="students whose mean answer is learned beside the labels")
+    add("--teacher-share", type=float, help="of the loss that the teachers have; default 0.6")
+    add("--temperature", type=float, help="that softens the teachers' answers; default 1: as they are")
     share = "of an image's crops that are placed on its landslide; default: 0.5 in scenes, elsewhere by chance"
     add("--landslide-share", type=float, metavar="SHARE", help=share)
     add("--scale", type=float, nargs=2, metavar=("LOW", "HIGH"), help="random magnification; default 0.75 1.5")
@@ -67,6 +70,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     from kda_edge.progress.progress_bar import ProgressBar
 
     from ..configuration.config_file import read_tables
+    from ..data.unlabelled import with_unlabelled
     from ..loops.devices import resolve_device
     from ..loops.output_places import require_folder
     from ..segmentation.segment import segment
@@ -79,6 +83,8 @@ def run(options: argparse.Namespace, command: str) -> None:
     resolve_device(config.device)
     request = configured_data(options, tables["data"], config.seed)
     data, report = checked_data(request, skip=options.skip_check, batch=config.batch, crop_px=config.crop_px)
+    if config.teachers.checkpoints:
+        data = with_unlabelled(data, request)
     fresh = not config.init and not config.backbone and not config.encoder_weights
     if fresh and config.backbone_rate[0] < FRESH_BACKBONE_RATE:
         logging.warning(
@@ -113,11 +119,16 @@ def config_from(options: argparse.Namespace, table: Mapping[str, Any]) -> Segmen
     weights = dict(zip(("cross_entropy", "focal", "dice"), options.loss or (), strict=False))
     if options.landslide_weight is not None:
         weights["landslide_weight"] = options.landslide_weight
+    asked = {"share": options.teacher_share, "temperature": options.temperature}
+    teachers: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if options.teacher_ckpt is not None:
+        teachers["checkpoints"] = tuple(options.teacher_ckpt)
     config = settings_from(
         said,
         options,
         finish_px=finish_px if options.finish_px is None else options.finish_px,
         loss=dataclasses.replace(said.loss, **weights),
+        teachers=dataclasses.replace(said.teachers, **teachers),
     )
     return config if options.variant or "variant" in table else dataclasses.replace(config, variant=_variant(config))
 

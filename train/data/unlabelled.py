@@ -65,6 +65,20 @@ def load_images(request: DataRequest) -> DataSet:
     return DataSet(contract, {"train": tuple(map(_as_scene_if_large, samples)), "val": (), "test": ()}, request)
 
 
+def with_unlabelled(data: DataSet, request: DataRequest) -> DataSet:
+    """Return a labelled data set with the images of its sources without masks among those that are learned from.
+
+    Args:
+        data: as `load_data` returns it for the request.
+        request: a data file, or a folder, which has no such sources.
+
+    Raises:
+        DataError: as `load_images`.
+    """
+    more = tuple(one for one in load_images(request).samples["train"] if not one.source.masks)
+    return dataclasses.replace(data, samples={**data.samples, "train": (*data.samples["train"], *more)})
+
+
 def _as_scene_if_large(sample: Sample) -> Sample:
     if sample.height_px * sample.width_px <= CACHED_IMAGE_PX:
         return sample

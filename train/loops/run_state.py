@@ -19,8 +19,9 @@ from .known_data import Known, first_difference
 from .settings import AUTO, ENDS_ONLY, SPEED_ONLY, RunSettings
 from .weight_average import WeightAverage
 
+NO_TEACHERS: Final = {"checkpoints": [], "share": 0.6, "temperature": 1.0}
 # Settings that older runs don't have, and the values that mean what those runs did.
-ADDED_LATER: Final = {"memory_format": (AUTO, "contiguous"), "landslide_share": (None,)}
+ADDED_LATER: Final = {"memory_format": (AUTO, "contiguous"), "landslide_share": (None,), "teachers": (NO_TEACHERS,)}
 ADDED_INSIDE: Final = {"loss": {"landslide_weight": 1.0}}  # the same of parts of a setting
 
 

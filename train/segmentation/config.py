@@ -8,6 +8,7 @@ from kda_edge.errors import UsageError
 
 from ..loops.settings import RunSettings, require_side
 from .losses import LossWeights
+from .teachers import TeacherSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class SegmentConfig(RunSettings):
         loss: weights of the terms of the loss.
         landslide_share: share of the crops of an image with landslide that are placed on it, 0 to 1; left out: half of
             those of a scene, and those of other images lie anywhere.
+        teachers: students whose answers are learned beside the labels.
         evaluate_every: epochs from one judgement on the val groups to the next; the last epoch is always judged.
         patience: epochs without a better val IoU after which the run ends; 0: it never ends early.
     """
@@ -42,6 +44,7 @@ class SegmentConfig(RunSettings):
     average: float = 0.0
     loss: LossWeights = field(default_factory=LossWeights)
     landslide_share: float | None = None
+    teachers: TeacherSettings = field(default_factory=TeacherSettings)
     evaluate_every: int = 1
     patience: int = 0
 

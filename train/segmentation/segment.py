@@ -5,7 +5,6 @@ Source: KDA, doi 10.1109/LGRS.2025.3597685, section II-C and III-A; its settings
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 import time
@@ -18,10 +17,8 @@ import torch
 from torch import Tensor
 
 from kda_edge.errors import TrainingError
-from kda_edge.manifest import TrainingRecord
-from kda_edge.metrics import ConfusionCounts, best_threshold, mean_iou_at
-from kda_edge.networks.checkpoint import Checkpoint, content_from_checkpoint, write_checkpoint, write_content
-from kda_edge.networks.network import Network
+from kda_edge.metrics import best_threshold, mean_iou_at
+from kda_edge.networks.checkpoint import content_from_checkpoint, write_checkpoint, write_content
 from kda_edge.paths import exists
 from kda_edge.tiling.tile_grid import default_overlap_px
 
@@ -29,27 +26,22 @@ from ..configuration.config_file import write_config
 from ..data.batches import batches_of
 from ..data.crops import Crops
 from ..data.data_file import DataSet
-from ..loops.compute_choice import Compute, compute_of
+from ..loops.compute_choice import compute_of
 from ..loops.known_data import keep_digests, known_data
 from ..loops.metric_reports import EpochLog
 from ..loops.optimizers import decay_groups, set_rates
 from ..loops.output_places import keeping, require_folder
 from ..loops.parallel import open_fabric, set_share, share_of, summed, wrapped
-from ..loops.run_state import (
-    lengthened,
-    lengthening,
-    restore_run,
-    run_of,
-    settings_of,
-    state_of_run,
-)
+from ..loops.run_state import lengthened, lengthening, restore_run, run_of, settings_of, state_of_run
 from ..loops.schedules import crop_side_px
 from ..loops.shared_batches import shared_batches
 from ..loops.weight_average import WeightAverage
 from .config import SegmentConfig
-from .evaluate import Evaluation, evaluate
+from .evaluate import evaluate
 from .initial_student import initial_student
 from .losses import segmentation_loss
+from .run_checkpoint import run_checkpoint
+from .teachers import open_teachers, taught_loss
 from .trial_step import SMALLEST_PX, SegmentationTrial
 
 LOGGER: Final = logging.getLogger(__name__)
@@ -86,7 +78,9 @@ def segment(
         raise TrainingError("no samples are in the train split; name groups or fractions for it in the data file")
     require_folder(out, "--out")
     known, digests = known_data(data, out, progress)
+    teachers = open_teachers(config.teachers, data.input)
     settings = settings_of(config, data, known)
+    settings["teachers"] = {**settings["teachers"], "checkpoints": list(teachers.digests)}  # files may move
     if config.patience and not data.samples["val"]:
         raise TrainingError(
             "no samples are in the val split, which --patience waits for; name groups for it, or leave it"
@@ -101,11 +95,13 @@ def segment(
         torch.set_num_threads(config.threads)
 
     student, teacher = initial_student(config)
+    teacher = "; ".join(filter(None, (teacher, teachers.summary)))
     student.to(fabric.device)
     trial = partial(SegmentationTrial, student, config.loss)
     compute = compute_of(config, run, fabric, trial, smallest_px=SMALLEST_PX)
     fabric = open_fabric(config.device, compute.precision)  # known only now
     student.to(memory_format=compute.torch_format)
+    teachers = teachers.to(fabric.device, compute.torch_format)
     wrapped_student = wrapped(fabric, student)
     groups = decay_groups(student.encoder, "backbone") + decay_groups(student.decoder, "decoder")
     optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
@@ -163,6 +159,11 @@ def segment(
                 set_share(student, len(batch), fabric)
                 logit = wrapped_student(image)
                 loss = segmentation_loss(logit, labels, config.loss, gather=partial(summed, fabric))
+                if teachers.networks:
+                    target = teachers.answer(image, fabric.autocast())
+                    mine = fabric.global_rank < len(batch)
+                    gather = partial(summed, fabric)
+                    loss = taught_loss(loss, logit, target, config.teachers, counts=mine, gather=gather)
                 # Before the backward pass: PyTorch's grid_sample crashes the process on positions that are NaN.
                 _require_finite(loss, epoch, last)
                 optimizer.zero_grad(set_to_none=True)
@@ -188,7 +189,7 @@ def segment(
                 ).gathered(fabric)
                 threshold = best_threshold(evaluation.by_source())
                 val_iou = mean_iou_at(evaluation.by_source(), threshold)
-                checkpoint = _checkpoint(
+                checkpoint = run_checkpoint(
                     student,
                     data,
                     config,
@@ -245,29 +246,3 @@ def _require_finite(value: Tensor, epoch: int, last: Path) -> None:
             f"the loss is no longer finite in epoch {epoch + 1} ({kept}); "
             "lower the learning rates, set --clip-norm 1, or train with --precision fp32"
         )
-
-
-def _checkpoint(
-    student: Network,
-    data: DataSet,
-    config: SegmentConfig,
-    *,
-    threshold: float,
-    evaluation: Evaluation,
-    command: str,
-    epochs: int,
-    teacher: str,
-    compute: Compute,
-) -> Checkpoint:
-    counts: dict[str, ConfusionCounts] = evaluation.counts(threshold)
-    record = TrainingRecord(
-        data=tuple(data.groups("train")),
-        held_out=tuple(data.groups("val") + data.groups("test")),
-        command=command,
-        seed=config.seed,
-        epochs=epochs,
-        teacher=teacher,
-        metrics={f"val {name}": value.as_dict() for name, value in counts.items()},
-    )
-    kept = copy.deepcopy(student).cpu().eval()
-    return Checkpoint(kept, data.input, threshold, record, config.tile_px, compute=str(compute))

@@ -12,7 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from kda_edge.networks.checkpoint import read_content
+from kda_edge.manifest import InputContract, TrainingRecord
+from kda_edge.networks.by_name import network_from_name
+from kda_edge.networks.checkpoint import Checkpoint, read_content, write_checkpoint
 from kda_edge.networks.pvt import DropPath
 from kda_edge.train.segmentation.losses import LossWeights, segmentation_loss
 
@@ -61,6 +63,21 @@ def test_two_processes_segment_what_one_segments(folders: Path, tmp_path: Path) 
     metrics = [content["training"]["metrics"] for content in contents]
     for group, values in metrics[0].items():
         assert metrics[1][group] == pytest.approx(values, abs=0.01)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_from_a_teacher_what_one_learns(folders: Path, tmp_path: Path) -> None:
+    """The last batch holds one crop: the process that has nothing to show adds nothing to the teacher's part."""
+    torch.manual_seed(5)
+    teacher = Checkpoint(network_from_name("nano"), InputContract(), 0.5, TrainingRecord(), 64)
+    write_checkpoint(tmp_path / "teacher.pt", teacher)
+    options = ["--data", str(folders), "--variant", "nano", "--epochs", "1", "--batch", "5", "--crop-px", "32"]
+    options += ["--teacher-ckpt", str(tmp_path / "teacher.pt"), "--temperature", "2", "--workers", "0"]
+    options += ["--backbone-rate", "1e-4", "1e-5", "--decoder-rate", "1e-4", "1e-5", "--skip-report"]
+    for processes in (1, 2):
+        run(["segment", *options, "--out", str(tmp_path / str(processes))], processes=processes)
+    contents = [read_content(tmp_path / str(n) / "last.pt")["run"]["network"] for n in (1, 2)]
+    assert_equal_weights(*contents)
 
 
 @pytest.mark.slow
