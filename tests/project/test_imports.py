@@ -27,7 +27,7 @@ DISTRIBUTIONS = {
 EXTRAS = {
     "kda_edge": ["train"],
     "runtime": ["openvino", "tensorrt"],
-    "train": ["train"],
+    "train": ["train", "mlflow"],
     "export": ["export", "tensorrt"],
     "benchmarks": ["bench", "paper", "peers"],
 }

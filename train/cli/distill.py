@@ -77,12 +77,14 @@ def run(options: argparse.Namespace, command: str) -> None:
     from ..distillation.distill import distill
     from ..distillation.distillation_models import require_variant
     from ..loops.devices import resolve_device
+    from ..loops.loggers import require_loggers
     from ..loops.output_places import require_folder
 
     tables = read_tables(options.config)
     config = config_from(options, tables["distill"])
     require_variant(config.variant)
     resolve_device(config.device)
+    require_loggers(config.loggers)
     require_folder(options.out, "--out")
     if options.cache:
         require_folder(options.cache, "--cache")

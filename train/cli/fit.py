@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .check import add_skip_check, checked_data
-from .options import add_data, configured_data
+from .options import add_data, add_loggers, configured_data
 from .report import add_skip_report, end_with_report, require_reportable
 
 # Options that are worth a word on the command line; everything else is said in --config.
@@ -18,7 +18,10 @@ DISTILL_RATES: Final = ("student_rate", "discriminator_rate")
 SEGMENT_RATES: Final = ("backbone_rate", "decoder_rate")
 DISTILL_OPTIONS: Final = (*NAMED_OPTIONS, *DISTILL_RATES)
 LENGTHS: Final = ("epochs", "batch", "crop_px")
-SHARED_OPTIONS: Final = ("variant", "seed", "precision", "memory_format", "device", "workers", "threads", *LENGTHS)
+SHARED_OPTIONS: Final = (
+    *("variant", "seed", "precision", "memory_format", "device", "workers", "threads", "loggers"),
+    *LENGTHS,
+)
 
 
 def add_commands(commands: Any) -> None:
@@ -48,6 +51,7 @@ def add_commands(commands: Any) -> None:
         add(f"--{name}", help="as in kda-train segment")
     for name in ("workers", "threads"):
         add(f"--{name}", type=int, help="as in kda-train segment")
+    add_loggers(fit)
     add_skip_check(fit)
     add_skip_report(fit)
     fit.set_defaults(run=run)
@@ -62,6 +66,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     from ..data.unlabelled import load_images
     from ..fit import fit, fit_config
     from ..loops.devices import resolve_device
+    from ..loops.loggers import require_loggers
     from ..loops.output_places import require_folder
 
     tables = read_tables(options.config)
@@ -72,6 +77,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     config = fit_config(tables, {"distill": first, "segment": second}, options.config)
     require_network(config.segment.variant)
     resolve_device(config.segment.device)
+    require_loggers(config.segment.loggers)
     require_folder(options.out, "--out")
     require_reportable(skip=options.skip_report)
     if options.cache:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kda_edge.errors import UsageError
 from kda_edge.manifest import PIXEL_TYPES, InputContract
 
+from ..loops.loggers import LOGGERS
 from ..loops.settings import MEMORY_FORMATS, PRECISIONS, RunSettings
 
 if TYPE_CHECKING:
@@ -60,7 +61,14 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=int, help="processes that prepare crops; default 2")
     add("--threads", type=int, help="CPU threads of the network; default: PyTorch's choice")
     recompute = "gradient checkpointing: less memory, more time, the same weights"
+    add_loggers(parser)
     add("--recompute", action="store_true", default=None, help=recompute)
+
+
+def add_loggers(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where each epoch's figures go."""
+    said = f"of each epoch's figures: {', '.join(LOGGERS)}; metrics.csv is always written; default tensorboard"
+    parser.add_argument("--logger", nargs="+", dest="loggers", choices=LOGGERS, metavar="LOGGER", help=said)
 
 
 def settings_from(config: _T, options: argparse.Namespace, **made: Any) -> _T:

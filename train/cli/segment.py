@@ -72,6 +72,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     from ..configuration.config_file import read_tables
     from ..data.unlabelled import with_unlabelled
     from ..loops.devices import resolve_device
+    from ..loops.loggers import require_loggers
     from ..loops.output_places import require_folder
     from ..segmentation.segment import segment
 
@@ -81,6 +82,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     require_folder(options.out, "--out")
     require_reportable(skip=options.skip_report)
     resolve_device(config.device)
+    require_loggers(config.loggers)
     request = configured_data(options, tables["data"], config.seed)
     data, report = checked_data(request, skip=options.skip_check, batch=config.batch, crop_px=config.crop_px)
     if config.teachers.checkpoints:

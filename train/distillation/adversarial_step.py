@@ -17,9 +17,9 @@ from torch import Tensor
 
 from kda_edge.manifest import InputContract
 
-from ..loops.optimizers import decay_groups, set_rates
 from ..loops.parallel import mean_everywhere, set_share, wrapped
 from ..loops.run_state import clones
+from ..optimisation.optimizers import decay_groups, set_rates
 from .config import DistillConfig
 from .discriminator import ROLES
 from .distillation_models import DistillationModels

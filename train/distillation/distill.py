@@ -123,7 +123,7 @@ def distill(
         adversarial.cache = FeatureCache(cache, teacher=teacher, shapes=models.shapes, slots=slots)
     summary = f"{config.method} from {models.teacher.name}, {len(samples)} images without labels{lengthening(changes)}"
 
-    with EpochLog(out, first_epoch, writes=fabric.is_global_zero) as log:
+    with EpochLog(out, first_epoch, loggers=config.loggers, writes=fabric.is_global_zero) as log:
         if fabric.is_global_zero:
             keep_digests(out, digests)
             with keeping(out, first_epoch + 1):

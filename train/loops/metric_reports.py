@@ -1,21 +1,22 @@
-"""Metrics as a table for people, as JSON for machines, and as a TensorBoard log."""
+"""Metrics as a table for people, as JSON for machines, and as the logs of a run."""
 
 from __future__ import annotations
 
 import json
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from kda_edge.errors import MissingDependency, OutputError, UsageError, one_line
+from kda_edge.errors import OutputError, UsageError, one_line
 from kda_edge.metrics import ConfusionCounts
 from kda_edge.networks.checkpoint import read_content, write_content
 from kda_edge.whole_files import write_whole
 
+from .loggers import TENSORBOARD, Logger, open_loggers
 from .metrics_csv import MetricsCsv
 from .output_places import require_folder
 
@@ -69,29 +70,28 @@ def _written(path: Path, write: Callable[[], None]) -> None:
 
 
 class EpochLog:
-    """A TensorBoard log and `metrics.csv` in a run's folder, made if missing; the first of several processes writes.
+    """`metrics.csv` and other logs in a run's folder, made if missing; the first of several processes writes.
 
     Args:
         out: folder of the run.
         first_epoch: what a killed run logged after it is dropped.
+        loggers: names of the other logs.
         writes: whether this process does.
 
     Raises:
-        MissingDependency: tensorboard is not installed.
+        MissingDependency: the library of a logger is not installed.
+        UsageError: there is no such logger.
         TrainingError: the folder can't be written to, or has a name that TensorBoard can't write under.
     """
 
-    def __init__(self, out: Path, first_epoch: int, *, writes: bool) -> None:
-        self._writer: Any = None
+    def __init__(self, out: Path, first_epoch: int, *, loggers: Sequence[str] = (TENSORBOARD,), writes: bool) -> None:
+        self._loggers: list[Logger] = []
+        self._table: MetricsCsv | None = None
         if not writes:
             return
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ModuleNotFoundError as error:
-            raise MissingDependency("tensorboard", extra="train") from error
         require_folder(out, "--out")
         out.mkdir(parents=True, exist_ok=True)
-        self._writer = SummaryWriter(log_dir=str(out), purge_step=first_epoch + 1 if first_epoch else None)
+        self._loggers = open_loggers(loggers, out, first_epoch)
         self._table = MetricsCsv(out, first_epoch)
 
     def __enter__(self) -> EpochLog:
@@ -101,9 +101,9 @@ class EpochLog:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
-            if self._writer is not None:
+            for logger in self._loggers:
                 with suppress(OSError) if error is not None else nullcontext():  # a full disk has been told
-                    self._writer.close()
+                    logger.close()
         finally:
             threading.excepthook = self._hook
 
@@ -114,8 +114,7 @@ class EpochLog:
 
     def write(self, epoch: int, figures: Mapping[str, float]) -> None:
         """Log figures by name at the end of an epoch, counted from 1."""
-        if self._writer is not None:
-            for name, value in figures.items():
-                self._writer.add_scalar(name, value, epoch)
-            self._writer.flush()
+        for logger in self._loggers:
+            logger.write(epoch, figures)
+        if self._table is not None:
             self._table.write(epoch, figures)

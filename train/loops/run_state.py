@@ -14,10 +14,10 @@ from kda_edge.errors import TrainingError
 from kda_edge.networks.checkpoint import read_content
 
 from ..data.data_file import DataSet
+from ..optimisation.weight_average import WeightAverage
 from .compute_choice import Compute
 from .known_data import Known, first_difference
 from .settings import AUTO, ENDS_ONLY, SPEED_ONLY, RunSettings
-from .weight_average import WeightAverage
 
 NO_TEACHERS: Final = {"checkpoints": [], "share": 0.6, "temperature": 1.0}
 # Settings that older runs don't have, and the values that mean what those runs did.

@@ -10,12 +10,14 @@ from kda_edge.errors import UsageError
 from kda_edge.manifest import STRIDE_PX
 
 from ..data.augmentation import Augmentation
+from .loggers import LOGGERS, TENSORBOARD
 
 AUTO: Final = "auto"  # what a trial at the start of the run finds fastest
 PRECISIONS: Final = (AUTO, "fp32", "bf16")
 MEMORY_FORMATS: Final = (AUTO, "contiguous", "channels_last")
 ENDS_ONLY: Final = ("patience",)  # settings that say when a run ends, and leave each epoch as it is
-SPEED_ONLY: Final = ("workers", "device", "threads", "recompute")  # settings that leave the weights as they are
+# Settings that leave the weights as they are.
+SPEED_ONLY: Final = ("workers", "device", "threads", "recompute", "loggers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,8 @@ class RunSettings:
         device: what computes: `auto`, `cpu`, `cuda` or `cuda:1`.
         workers: processes that prepare crops.
         threads: of PyTorch on the CPU; 0: PyTorch's choice.
+        loggers: of each epoch's figures: `tensorboard`, `mlflow`, or `csv` for nothing but the `metrics.csv` that is
+            always written.
     """
 
     variant: str = "base"
@@ -55,6 +59,7 @@ class RunSettings:
     device: str = "auto"
     workers: int = 2
     threads: int = 0
+    loggers: tuple[str, ...] = (TENSORBOARD,)
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -63,6 +68,8 @@ class RunSettings:
         if self.epochs < 1 or self.batch < 1:
             raise UsageError("epochs and batch must be 1 or more")
         require_choice("precision", self.precision, PRECISIONS)
+        for name in self.loggers:
+            require_choice("loggers", name, LOGGERS)
         require_choice("memory_format", self.memory_format, MEMORY_FORMATS)
 
 

@@ -22,8 +22,8 @@ from kda_edge.errors import TrainingError
 from kda_edge.manifest import InputContract
 from kda_edge.networks.network import Network
 
-from ..loops.optimizers import decay_groups
-from ..loops.weight_average import WeightAverage
+from ..optimisation.optimizers import decay_groups
+from ..optimisation.weight_average import WeightAverage
 from ..segmentation.losses import LossWeights, segmentation_loss
 from .card_colours import CardColours
 from .card_crops import CropSampler

@@ -29,13 +29,13 @@ from ..data.data_file import DataSet
 from ..loops.compute_choice import compute_of
 from ..loops.known_data import keep_digests, known_data
 from ..loops.metric_reports import EpochLog
-from ..loops.optimizers import decay_groups, set_rates
 from ..loops.output_places import keeping, require_folder
 from ..loops.parallel import open_fabric, set_share, share_of, summed, wrapped
 from ..loops.run_state import lengthened, lengthening, restore_run, run_of, settings_of, state_of_run
-from ..loops.schedules import crop_side_px
 from ..loops.shared_batches import shared_batches
-from ..loops.weight_average import WeightAverage
+from ..optimisation.optimizers import decay_groups, set_rates
+from ..optimisation.schedules import crop_side_px
+from ..optimisation.weight_average import WeightAverage
 from .config import SegmentConfig
 from .evaluate import evaluate
 from .initial_student import initial_student
@@ -125,7 +125,7 @@ def segment(
         best_epoch = run.get("best_epoch", first_epoch)
         LOGGER.info("resuming after %d of %d epochs%s", first_epoch, config.epochs, lengthening(changes[-1:]))
 
-    with EpochLog(out, first_epoch, writes=fabric.is_global_zero) as log:
+    with EpochLog(out, first_epoch, loggers=config.loggers, writes=fabric.is_global_zero) as log:
         if fabric.is_global_zero:
             keep_digests(out, digests)
             with keeping(out, first_epoch + 1):

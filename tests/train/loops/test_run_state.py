@@ -15,7 +15,7 @@ from kda_edge.networks.checkpoint import write_content
 from kda_edge.train.data.data_file import DataSet
 from kda_edge.train.loops.run_state import lengthened, lengthening, run_of, settings_of
 from kda_edge.train.loops.settings import SPEED_ONLY
-from kda_edge.train.loops.weight_average import WeightAverage
+from kda_edge.train.optimisation.weight_average import WeightAverage
 from kda_edge.train.segmentation.config import SegmentConfig
 from kda_edge.train.segmentation.losses import LossWeights
 
@@ -67,7 +67,7 @@ def test_a_run_is_resumed_with_its_own_settings_and_the_first_that_differs_is_na
 
 
 def test_settings_that_only_change_the_speed_may_change(tmp_path: Path) -> None:
-    others = {"workers": 5, "device": "cpu", "threads": 3, "recompute": True}
+    others = {"workers": 5, "device": "cpu", "threads": 3, "recompute": True, "loggers": ("csv",)}
     assert set(others) == set(SPEED_ONLY)
     resumed(tmp_path, settings_of(SegmentConfig(), NOTHING, {}), SegmentConfig(**others))  # type: ignore[arg-type]
 

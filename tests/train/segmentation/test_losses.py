@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from kda_edge.errors import UsageError
-from kda_edge.train.loops.schedules import cosine_rate, crop_side_px, ema_decay
+from kda_edge.train.optimisation.schedules import cosine_rate, crop_side_px, ema_decay
 from kda_edge.train.segmentation.losses import LossWeights, segmentation_loss
 
 

@@ -15,7 +15,7 @@ from kda_edge.errors import TrainingError
 from kda_edge.networks.checkpoint import read_checkpoint, read_content, write_content
 from kda_edge.train.data.data_file import DataRequest, DataSet, load_data
 from kda_edge.train.loops.metrics_csv import METRICS
-from kda_edge.train.loops.schedules import cosine_rate
+from kda_edge.train.optimisation.schedules import cosine_rate
 from kda_edge.train.segmentation.config import SegmentConfig
 from kda_edge.train.segmentation.segment import segment
 

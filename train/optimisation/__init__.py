@@ -1,0 +1,1 @@
+"""Optimisation: parameter groups, schedules of rates and crops, and the average of weights over steps."""
