@@ -18,7 +18,7 @@ from kda_edge.tiling.pixels import Pixels
 
 from .read_ahead import RowSource
 
-CHUNK_PX: Final = 2**20  # source pixels averaged at once, or those of one row: about 30 MB of sums
+CHUNK_PX: Final = 2**20  # source pixels averaged at once, or a row of a block: about 30 MB of sums
 NOISE: Final = 1e-6  # of a pixel: overlaps and remainders below are rounding
 
 
@@ -59,6 +59,15 @@ class Resampled:
         Raises:
             SceneError: as the source does.
         """
+        # Columns of so many blocks that a chunk is a block high: rows of a wide file, a few at a time, would have each
+        # of its blocks decoded again and again.
+        height, width = self._source.block_hw
+        step = max(1, int(max(CHUNK_PX // height // width, 1) * width / self._factor))
+        columns = [self._column(row0, row1, col, min(col + step, col1)) for col in range(col0, col1, step)]
+        return columns[0] if len(columns) == 1 else _joined(columns, axis=1)
+
+    def _column(self, row0: int, row1: int, col0: int, col1: int) -> Pixels:
+        """Return the pixels of a window, averaged a few rows at a time."""
         across = Taps.of(col0, col1, self._factor, self._source.width_px)
         source_rows = max(1, CHUNK_PX // max(across.end - across.first, 1))
         step = max(1, int(source_rows / self._factor) - 2)
@@ -66,15 +75,10 @@ class Resampled:
             self._rows(Taps.of(row, min(row + step, row1), self._factor, self._source.height_px), across)
             for row in range(row0, row1, step)
         ]
-        lost = [np.zeros(part.valid.shape, np.bool_) if part.lost is None else part.lost for part in parts]
-        return Pixels(
-            np.concatenate([part.image for part in parts], axis=1).transpose(1, 2, 0),
-            np.concatenate([part.valid for part in parts]),
-            np.concatenate(lost) if any(part.lost is not None for part in parts) else None,
-        )
+        return _joined(parts, axis=0)
 
     def _rows(self, down: Taps, across: Taps) -> Pixels:
-        """Return some rows, their image as (C, H, W)."""
+        """Return some rows."""
         image, valid, lost = self._source.read(down.first, down.end, across.first, across.end)
         planes = image.transpose(2, 0, 1)
         kind = np.result_type(image.dtype, np.float32)  # 24 bits hold each value of up to 16
@@ -95,7 +99,18 @@ class Resampled:
         if lost is not None and lost.any():
             gone = across.sums(down.sums(lost.astype(np.float32), -2)) > 0
             enough = enough & ~gone
-        return Pixels(mean.astype(image.dtype), enough, gone)
+        return Pixels(mean.astype(image.dtype).transpose(1, 2, 0), enough, gone)
+
+
+def _joined(parts: Sequence[Pixels], *, axis: int) -> Pixels:
+    """Return parts below each other (axis 0) or beside each other (1) as one; the image's planes lie one by one."""
+    planes = np.concatenate([part.image.transpose(2, 0, 1) for part in parts], axis=axis + 1)
+    lost = [np.zeros(part.valid.shape, np.bool_) if part.lost is None else part.lost for part in parts]
+    return Pixels(
+        planes.transpose(1, 2, 0),
+        np.concatenate([part.valid for part in parts], axis=axis),
+        np.concatenate(lost, axis=axis) if any(part.lost is not None for part in parts) else None,
+    )
 
 
 def resampled_px(source_px: int, factor: float) -> int:

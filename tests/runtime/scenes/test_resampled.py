@@ -144,6 +144,28 @@ def test_large_windows_are_averaged_in_chunks_of_the_same_bytes(monkeypatch: pyt
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_wide_file_is_read_block_by_block_and_not_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GDAL's cache need only hold four blocks for each to be decoded once, not the forty beside each other."""
+
+    class Watched(Arrays):
+        reads: tuple[set[tuple[int, int]], ...] = ()  # the blocks of each
+
+        def read(self, row0: int, row1: int, col0: int, col1: int) -> Pixels:
+            rows, cols = range(row0 // 16, -(-row1 // 16)), range(col0 // 16, -(-col1 // 16))
+            self.reads += (set(itertools.product(rows, cols)),)
+            return super().read(row0, row1, col0, col1)
+
+    monkeypatch.setattr("kda_edge.runtime.scenes.resampled.CHUNK_PX", 4 * 16 * 16)
+    made = world(2, "uint8", 64, 640)
+    source = Watched(made.image, made.mask)
+    for row in range(0, 16, 4):  # windows that are a block high
+        Resampled(source, 4.0).read(row, row + 4, 0, 160)
+    assert set().union(*source.reads) == set(itertools.product(range(4), range(40)))
+    for block in set().union(*source.reads):
+        first, *_, last = (number for number, blocks in enumerate(source.reads) if block in blocks)
+        assert len(set().union(*source.reads[first : last + 1])) <= 4
+
+
 @pytest.mark.parametrize("factor", [0.4, 1.0 + 1e-5, 2.5, 40.0])
 def test_flat_ground_stays_flat_to_its_last_row_and_column(factor: float) -> None:
     source = Arrays(np.full((41, 67, 3), 201, np.uint8), np.ones((41, 67), bool))
