@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 NODATA_BYTE: Final = 255  # in class and probability; qa never has it
 MAP_BANDS: Final = ("class", "probability", "qa")  # what our own maps call their bands
 BLOCK_PX: Final = 256  # side of the file's blocks
+QUICKLOOK_FACTOR: Final = 4  # sides of a quicklook's pixel over those of the scene's
 PROBABILITY_TOP: Final = 254  # stands for probability 1
 
 # Bits of the qa band: why a pixel deserves less trust than its probability says.

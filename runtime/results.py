@@ -41,9 +41,9 @@ class SceneResult:
         map_path: GeoTIFF with the bands class, probability and qa.
         polygons_path: GeoJSON.
         picture_path: PNG.
-        height_px: rows of scene and map.
-        width_px: columns of scene and map.
-        valid_px: pixels with data in the scene.
+        height_px: rows of the map: the scene's, unless it is read at another resolution.
+        width_px: columns of the map, likewise.
+        valid_px: pixels of the map with data in the scene.
         landslide_px: pixels of class 1.
         polygons: how many were written, those below the least area left out.
         area_m2: their ground area, or that in the CRS's own metres; None where nobody knows.
@@ -53,6 +53,7 @@ class SceneResult:
         notes: what a person should know before using the map, a sentence each.
         resumed_rows: rows that were not computed now, but taken from an earlier run's journal or from shards.
         engine: what ran the model, such as `openvino`; never `auto`.
+        quicklook: it is a quicklook, not the full map.
     """
 
     scene_path: Path | str
@@ -71,6 +72,7 @@ class SceneResult:
     notes: tuple[str, ...]
     resumed_rows: int = 0
     engine: str = ""
+    quicklook: bool = False
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class SceneOptions:
             and 1e30. None demands the model's own pixel type.
         resample: ground sampling distance to read the scene and make the map at, metres above 0; `trained` is the
             nearest that the model learned from; None is the scene's own.
+        quicklook: map a quarter of the resolution, as a quicklook with files of its own beside those of the full map.
         any_gsd: map also a scene whose pixels are far finer or coarser than any that the model learned from.
         overlap_px: least overlap of neighbouring tiles, 0 to a tile's side less 1; None is a quarter of a tile.
         min_area: smaller polygons are left out, 0 or more; m2, or pixels where nobody knows their area.
@@ -68,6 +69,7 @@ class SceneOptions:
     bands: tuple[int, int, int] | None = None
     value_range: tuple[float, float] | None = None
     resample: Resample = None
+    quicklook: bool = False
     any_gsd: bool = False
     overlap_px: int | None = None
     min_area: float = 0.0
@@ -81,17 +83,21 @@ class SceneOptions:
         if self.value_range is not None:
             require_value_range(self.value_range)
         require_resample(self.resample)
+        if self.quicklook and self.resample is not None:
+            raise UsageError("--quicklook and --resample both say at which resolution to read the scene; give one")
         if not 0 <= self.min_area < inf:
             raise UsageError(f"the least area must be 0 or more, not {self.min_area:g}")
         if self.polygons not in POLYGON_FORMATS:
             raise UsageError(f"polygons are written as {' or '.join(POLYGON_FORMATS)}, not {self.polygons!r}")
 
     def require_of_a_shard(self) -> None:
-        """Make sure that nothing is asked of the polygons, which `merge_shards` makes.
+        """Make sure that it is of the full map, and nothing is asked of the polygons, which `merge_shards` makes.
 
         Raises:
             UsageError: something is.
         """
+        if self.quicklook:
+            raise UsageError("a quicklook is made whole, not in shards; leave out --shard or --quicklook")
         if self.min_area or self.polygons != SceneOptions.polygons:
             raise UsageError("a shard has no polygons yet; give --min-area and --polygons to kda-infer merge")
 

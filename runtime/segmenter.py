@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -153,6 +154,7 @@ class Segmenter:
         out_dir: str | Path | None = None,
         options: SceneOptions = DEFAULT_OPTIONS,
         *,
+        quicklook: bool = False,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
         **keywords: NoReturn,
@@ -167,6 +169,7 @@ class Segmenter:
             path: of the scene, or its address as GDAL reads it, such as `https://host/scene.tif`.
             out_dir: folder of the outputs, created if missing; None writes beside the scene.
             options: how it is mapped; `SceneOptions` explains each.
+            quicklook: map a quarter of the resolution first, into files of its own: `options.quicklook`, said here.
             progress: called with tiles done and tiles in all, in the calling thread.
             cancel: an event that another thread sets, or a function that says whether to stop; asked at each tile.
             **keywords: options one by one, as they were given before; warned of, and refused by type checkers.
@@ -179,7 +182,10 @@ class Segmenter:
             JournalError: the rows recorded are of another scene, model, engine or setting.
             Cancelled: `cancel` said so.
         """
-        request = SceneRequest.of(path, out_dir, options.changed_by(keywords), progress, cancel)
+        options = options.changed_by(keywords)
+        if quicklook:
+            options = replace(options, quicklook=True)
+        request = SceneRequest.of(path, out_dir, options, progress, cancel)
         with self._model() as model:
             return map_scene(request, model)
 

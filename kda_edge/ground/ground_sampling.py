@@ -66,10 +66,15 @@ def nearest_m(found_m: float, trained_m: tuple[float, float]) -> float:
     return min(max(found_m, trained_m[0]), trained_m[1])
 
 
-def gsd_note(found_m: float | None, trained_m: tuple[float, float] | None) -> str | None:
+def gsd_note(found_m: float | None, trained_m: tuple[float, float] | None, *, remedy: str = "--resample") -> str | None:
     """Return a sentence where the pixels are much finer or coarser than any trained on, or nobody knows.
 
     Nothing is said where the model does not tell what it learned from.
+
+    Args:
+        found_m: side of a pixel on the ground, metres; None where nobody knows.
+        trained_m: the least and the most that the model learned from, metres.
+        remedy: options with which the scene is read at these.
     """
     if trained_m is None:
         return None
@@ -79,7 +84,7 @@ def gsd_note(found_m: float | None, trained_m: tuple[float, float] | None) -> st
         return f"nobody knows how many metres a pixel is, and {learned}: make sure that it is about that"
     if distance(found_m, trained_m) <= SLACK:
         return None
-    return f"a pixel is {found_m:.3g} m and {learned}: trust the map less, or have the scene read at these: --resample"
+    return f"a pixel is {found_m:.3g} m and {learned}: trust the map less, or have the scene read at these: {remedy}"
 
 
 def shape_note(sides_m: tuple[float, float] | None) -> str | None:

@@ -87,6 +87,11 @@ def flags() -> argparse.ArgumentParser:
         metavar="METRES",
         help="read a scene, and make its map, at so many metres a pixel (default: the nearest trained on)",
     )
+    add(
+        "--quicklook",
+        action="store_true",
+        help="map a quarter of the resolution first, 16 times fewer pixels: SCENE_landslide_quicklook.tif",
+    )
     add("--any-gsd", action="store_true", help="map also pixels far finer or coarser than the model learned from")
     add(
         "--overlap",

@@ -24,7 +24,8 @@ def infer_scenes(config: InferConfig, stop: StopSignals) -> int:
     from ..outputs.output_files import require_no_clash
     from ..segmenter import Segmenter
 
-    require_no_clash(config.scenes, config.out_dir, config.options.polygons)
+    options = config.options
+    require_no_clash(config.scenes, config.out_dir, options.polygons, quicklook=options.quicklook)
     code = 0
     with Segmenter.open(
         config.model, engine=config.engine, allow_unverified=config.allow_unverified, threads=config.threads

@@ -17,6 +17,7 @@ from kda_edge.tiling.tile_stream import TileFailure
 
 from ..geo.gdal import GDAL_ERRORS, MOST_WARNINGS, one_line
 from ..geo.raster_names import said
+from ..map_format import QUICKLOOK_FACTOR
 from ..mapping.rows import Counts, MappedRows
 from ..polygons.polygon_writer import FORMATS, PolygonSummary
 from ..results import SceneResult
@@ -95,7 +96,7 @@ def assemble(
         OutputError: a file can't be written.
     """
     tally = Tally()
-    tags = map_tags(manifest, measured)
+    tags = map_tags(manifest, measured) | _quicklook_tags(scene)
     with closing(MapFiles(scene, tags, digest, hidden, cells=sketch.cells, min_area=min_area)) as files:
         for part in rows:
             tally.add(part)
@@ -121,6 +122,7 @@ def assemble(
         tiles=tally.counts.tiles,
         failed_tiles=tally.failed_tiles,
         seconds=0.0,
+        quicklook=scene.quicklook_from is not None,
         notes=(
             *failure_notes(tally),
             *_map_notes(scene, tally, polygons, min_area),
@@ -148,7 +150,8 @@ def _map_notes(scene: Scene, tally: Tally, polygons: PolygonSummary, min_area: f
     located = locate(scene)
     if isinstance(located, NoGround):
         own = "; areas are in its CRS's own metres" if located.pixel_m2 is not None else ""
-        yield f"{located.reason}, so its polygons are in pixel coordinates{own}"
+        whose = "" if scene.quicklook_from is None else f" of the quicklook, {QUICKLOOK_FACTOR} px of the scene each"
+        yield f"{located.reason}, so its polygons are in pixel coordinates{whose}{own}"
     if polygons.area_m2 is None and min_area > 0:
         yield f"the least area {min_area:g} was counted in pixels"
 
@@ -178,6 +181,13 @@ def map_tags(manifest: Manifest, measured: Iterable[str] = ()) -> dict[str, str]
         "probability_scale": "0..254 stands for 0..1, 255 is nodata",
         "qa_bits": "1 nodata, 2 scene edge, 4 near nodata, 8 failed tile",
     }
+
+
+def _quicklook_tags(scene: Scene) -> dict[str, str]:
+    """Return what the map of a quicklook says of itself; nothing of a full map."""
+    if scene.quicklook_from is None:
+        return {}
+    return {"quicklook": f"1/{QUICKLOOK_FACTOR} of the scene's resolution, from {scene.quicklook_from}"}
 
 
 @contextmanager

@@ -22,6 +22,8 @@ AREA_SHARE: Final = 0.22  # of the landslide's colour in its tint
 
 STRIP_PX: Final = 48  # height of the strip
 NARROWEST_PX: Final = 460  # a picture is widened to this, so that the strip's words have room
+QUICKLOOK_PX: Final = 220  # more for those of a quicklook
+QUICKLOOK_WORDS: Final = "quicklook, 1/4 of the resolution"
 _PAPER: Final[Color] = (255, 255, 255)
 _INK: Final[Color] = (40, 40, 40)
 _MARGIN_PX: Final = 16
@@ -30,20 +32,24 @@ _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 _FONT_SCALE: Final = 0.5
 
 
-def with_legend(image: Bytes, step_m: Floats | None, *, landslides: bool, nodata: bool) -> Bytes:
-    """Return the picture with the strip below it, (H + `STRIP_PX`, W or `NARROWEST_PX`, 3).
+def with_legend(
+    image: Bytes, step_m: Floats | None, *, landslides: bool, nodata: bool, quicklook: bool = False
+) -> Bytes:
+    """Return the picture with the strip below it, (H + `STRIP_PX`, W or what the words need, 3).
 
     Args:
         image: the picture, (H, W, 3).
         step_m: metres east and north (rows) of one step right and one step down (columns), None where nobody knows.
         landslides: whether the picture shows any.
         nodata: whether the picture shows ground without data.
+        quicklook: whether it is of a quicklook, which the strip then says first.
     """
     height, width = image.shape[:2]
-    page = np.full((height + STRIP_PX, max(width, NARROWEST_PX), 3), _PAPER, np.uint8)
+    narrowest = NARROWEST_PX + (QUICKLOOK_PX if quicklook else 0)
+    page = np.full((height + STRIP_PX, max(width, narrowest), 3), _PAPER, np.uint8)
     page[:height, :width] = image
     middle = height + STRIP_PX // 2
-    col = _MARGIN_PX
+    col = _word(page, QUICKLOOK_WORDS, _MARGIN_PX, middle) if quicklook else _MARGIN_PX
     if landslides:
         cv2.rectangle(page, *_box(col, middle), _mixed(LANDSLIDE, (110, 110, 90)), cv2.FILLED)
         cv2.rectangle(page, *_box(col, middle), LANDSLIDE, 2)

@@ -44,13 +44,16 @@ class OutputPaths:
         yield from (self.polygons, self.picture, self.map)
 
 
-def output_paths(scene_path: RasterName, out_dir: Path | None, polygons: str = POLYGON_FORMATS[0]) -> OutputPaths:
+def output_paths(
+    scene_path: RasterName, out_dir: Path | None, polygons: str = POLYGON_FORMATS[0], *, quicklook: bool = False
+) -> OutputPaths:
     """Return where a scene's outputs go: into out_dir, or beside the scene where that is None.
 
     Args:
         scene_path: the scene.
         out_dir: their folder; an address needs one.
         polygons: the format of the polygons, one of `POLYGON_FORMATS`.
+        quicklook: of its quicklook, whose names are no full map's of any scene.
 
     Raises:
         UsageError: nowhere to write to.
@@ -61,7 +64,7 @@ def output_paths(scene_path: RasterName, out_dir: Path | None, polygons: str = P
         folder = scene_path.parent
     else:
         raise UsageError(f"{scene_path} lies in no folder; say where its map goes with -o DIR")
-    stem = f"{scene_path.stem}_landslide"
+    stem = f"{scene_path.stem}_landslide{'_quicklook' if quicklook else ''}"
     return OutputPaths(folder / f"{stem}.tif", folder / f"{stem}.{polygons}", folder / f"{stem}.png")
 
 
@@ -190,7 +193,13 @@ def _runs(pid: int) -> bool:
     return True
 
 
-def require_no_clash(scenes: Sequence[RasterName], out_dir: Path | None, polygons: str = POLYGON_FORMATS[0]) -> None:
+def require_no_clash(
+    scenes: Sequence[RasterName],
+    out_dir: Path | None,
+    polygons: str = POLYGON_FORMATS[0],
+    *,
+    quicklook: bool = False,
+) -> None:
     """Make sure that no two scenes write to one map and no map replaces another scene.
 
     Raises:
@@ -198,7 +207,7 @@ def require_no_clash(scenes: Sequence[RasterName], out_dir: Path | None, polygon
     """
     by_map: dict[Path, RasterName] = {}
     for scene in scenes:
-        maps = {resolved(path): scene for path in output_paths(scene, out_dir, polygons)}
+        maps = {resolved(path): scene for path in output_paths(scene, out_dir, polygons, quicklook=quicklook)}
         for path in maps.keys() & by_map.keys():
             raise UsageError(
                 f"{by_map[path]} and {scene} would both write {path.name}; give each once, or different folders with -o"

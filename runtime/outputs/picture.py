@@ -98,7 +98,13 @@ def write_picture(scene: Scene, sketch: Sketch, out_path: Path) -> npt.NDArray[A
     _draw(image, slide)
     if step_m is not None:  # from metres a raster step to metres a picture step
         step_m = step_m * [scene.width_px / size_hw[1], scene.height_px / size_hw[0]]
-    picture = with_legend(image, step_m, landslides=bool(slide.any()), nodata=not known.all())
+    picture = with_legend(
+        image,
+        step_m,
+        landslides=bool(slide.any()),
+        nodata=not known.all(),
+        quicklook=scene.quicklook_from is not None,
+    )
     _, png = cv2.imencode(".png", picture[..., ::-1], PNG)
     try:
         out_path.write_bytes(png.tobytes())

@@ -145,8 +145,8 @@ class PolygonWriter:
 
 
 def facts_of(tags: Mapping[str, str]) -> dict[str, object]:
-    """Return what a map's tags say that its polygons' file says too: its model and its threshold."""
-    facts: dict[str, object] = {name: tags[name] for name in ("model",) if name in tags}
+    """Return what a map's tags say that its polygons' file says too: model, threshold, and that it is a quicklook."""
+    facts: dict[str, object] = {name: tags[name] for name in ("model", "quicklook") if name in tags}
     return facts | {name: float(tags[name]) for name in ("threshold",) if name in tags}
 
 

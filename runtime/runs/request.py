@@ -81,6 +81,7 @@ class SceneRequest:
             bands=options.bands,
             value_range=options.value_range,
             resample=options.resample,
+            quicklook=options.quicklook,
             any_gsd=options.any_gsd,
             checked=checked,
         )

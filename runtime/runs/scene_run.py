@@ -74,6 +74,8 @@ class _SceneRun:
             "--threads": self.model.facts.threads,
             "kda-edge": __version__,
         }
+        if self.scene.quicklook_from is not None:
+            key["--quicklook"] = self.scene.quicklook_from
         return Header(
             key=key,
             height_px=self.scene.height_px,
@@ -119,7 +121,7 @@ class _SceneRun:
 
     def _computed(self, wanted: Rows, recorder: Recorder, sketch: Sketch | None) -> Generator[MappedRows, None, None]:
         request, contract = self.request, self.model.manifest.input
-        if self.scene.factor != 1:  # windows then share pixels of the file, and each is to be counted once
+        if not self.scene.factor.is_integer():  # windows then share pixels of the file, and each is to be counted once
             sketch = None
 
         @contextmanager
@@ -184,7 +186,7 @@ class _SceneRun:
 def map_scene(request: SceneRequest, model: Model) -> SceneResult:
     """Write map, polygons and picture of a scene, all three or none; see `Segmenter.predict_scene`."""
     start_s, options = time.perf_counter(), request.options
-    final = output_paths(request.path, request.out_dir, options.polygons)
+    final = output_paths(request.path, request.out_dir, options.polygons, quicklook=options.quicklook)
     with _opened(request, model) as run:
         ready_folder(final, request.path)
         with opened_journal(journal_path(final.map), restart=options.restart) as journal:

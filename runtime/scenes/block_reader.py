@@ -52,14 +52,17 @@ class BlockReader:
             each once, where windows come from top to bottom, whether or not they overlap.
     """
 
-    def __init__(self, path: RasterName, dataset: Any, bands: tuple[int, int, int]) -> None:
-        """Take over an open dataset; `close` closes it."""
+    def __init__(
+        self, path: RasterName, dataset: Any, bands: tuple[int, int, int], *, overview: int | None = None
+    ) -> None:
+        """Take over an open dataset, an overview of the file where its number is given; `close` closes it."""
         self.height_px: int = dataset.height
         self.width_px: int = dataset.width
         self.block_hw: tuple[int, int] = dataset.block_shapes[bands[0] - 1]
         self.warnings: list[str] = []
         self.partly_valid_px = 0
         self._path, self._dataset = path, dataset
+        self._level: dict[str, Any] = {} if overview is None else {"OVERVIEW_LEVEL": overview}
         self._layout = _layout(dataset)
         self._bands = StrictBands(gdal_name_of(path), dataset, bands)
         self._counted_to = np.zeros(self.width_px, np.int64)  # the row down to which each column was counted
@@ -141,7 +144,7 @@ class BlockReader:
     def _open_anew(self) -> None:
         self._dataset.close()
         try:
-            self._dataset = open_raster(self._path)
+            self._dataset = open_raster(self._path, **self._level)
         except GDAL_ERRORS as error:
             raise SceneError(
                 f"{self._path} can't be read any more ({one_line(error)}); {bring_back(self._path)}"

@@ -77,8 +77,17 @@ def require_pixel_type(
         )
 
 
-def require_ground_sampling(path: RasterName, found_m: float | None, contract: InputContract, *, any_gsd: bool) -> None:
+def require_ground_sampling(
+    what: object, found_m: float | None, contract: InputContract, *, any_gsd: bool, remedy: str = "--resample"
+) -> None:
     """Refuse pixels that no magnification makes into ground that the model has seen.
+
+    Args:
+        what: whose pixels they are: the scene's path, or more words.
+        found_m: side of a pixel on the ground, metres; None where nobody knows.
+        contract: of the model.
+        any_gsd: whether they are taken whatever their size is.
+        remedy: options with which the scene is read at what the model learned from.
 
     Raises:
         SceneError: they are more than `ground_sampling.REFUSED` times finer or coarser than any trained on, and were
@@ -88,8 +97,8 @@ def require_ground_sampling(path: RasterName, found_m: float | None, contract: I
         return
     finest, coarsest = contract.gsd_m
     raise SceneError(
-        f"a pixel of {path} is {found_m:.3g} m and the model learned from {finest:g} to {coarsest:g} m; "
-        "have it read at these with --resample, or mapped all the same with --any-gsd"
+        f"a pixel of {what} is {found_m:.3g} m and the model learned from {finest:g} to {coarsest:g} m; "
+        f"have it read at these with {remedy}, or mapped all the same with --any-gsd"
     )
 
 

@@ -19,6 +19,7 @@ from kda_edge.tiling.pixels import Pixels
 
 from ..geo.gdal import GDAL_ERRORS, one_line, open_raster
 from ..geo.raster_names import RasterName
+from ..map_format import QUICKLOOK_FACTOR
 from ..scene_options import Resample, require_resample
 from .block_reader import BlockReader
 from .file_checks import require_file, require_transform, require_whole
@@ -30,6 +31,7 @@ from .fits_model import (
     scaling_note,
     value_note,
 )
+from .quicklook import FROM_MEANS, FROM_OVERVIEWS, overview_of
 from .remedies import damaged, not_a_raster
 from .resampled import Resampled
 
@@ -55,6 +57,7 @@ class Scene:
         contract: the pixels that the model may be given.
         value_range: least and largest value that the scene can hold, where the user declared it.
         scaling: scale and offset that the file declares for each of the bands.
+        quicklook_from: what the pixels of a quicklook are read from, in words; None: it is no quicklook.
     """
 
     path: RasterName
@@ -70,6 +73,7 @@ class Scene:
     contract: InputContract
     value_range: tuple[float, float] | None
     scaling: tuple[Scaling, ...]
+    quicklook_from: str | None
     _file: BlockReader
     _source: BlockReader | Resampled
 
@@ -106,17 +110,23 @@ class Scene:
             values: of valid pixels from all over the scene, any shape.
             partly_valid_px: pixels of the whole scene that have data in some of the bands only.
         """
-        if self.gsd_m is not None and self.factor != 1:
+        if self.quicklook_from is not None:
+            yield (
+                f"a quicklook at a quarter of the resolution, from {self.quicklook_from}: it misses landslides, small "
+                "ones above all, and marks other ground; act on a map made without --quicklook"
+            )
+        elif self.gsd_m is not None and self.factor != 1:
             own = f"{self.gsd_m / self.factor:.3g} m"
             finer = f"; it has no detail finer than {own} all the same" if self.factor < 1 else ""
             yield f"the scene was read at {self.gsd_m:.3g} m instead of {own} a pixel, and so is its map{finer}"
         if partly_valid_px:
+            whose = "overview" if self.quicklook_from == FROM_OVERVIEWS else "scene"
             yield (
-                f"{partly_valid_px} px of the scene have data in one or two of the three bands only, and "
+                f"{partly_valid_px} px of the {whose} have data in one or two of the three bands only, and "
                 "count as nodata"
             )
         for note in (
-            gsd_note(self.gsd_m, self.contract.gsd_m),
+            gsd_note(self.gsd_m, self.contract.gsd_m, remedy=_remedy(quicklook=self.quicklook_from is not None)),
             shape_note(self.sides_m),
             scaling_note(self.scaling),
             value_note(values, self.pixel_type, self.contract, self.value_range),
@@ -133,6 +143,7 @@ def open_scene(
     bands: tuple[int, int, int] | None = None,
     value_range: tuple[float, float] | None = None,
     resample: Resample = None,
+    quicklook: bool = False,
     any_gsd: bool = False,
     checked: bool = False,
 ) -> Iterator[Scene]:
@@ -146,6 +157,8 @@ def open_scene(
             type is taken.
         resample: the ground sampling distance to read at, metres; `trained` is the nearest that the model learned
             from; None is the scene's own.
+        quicklook: read at a quarter of the resolution, instead of resampling: from the file's overviews where these
+            can stand for it (`overview_of`), else as means.
         any_gsd: take pixels of any size on the ground.
         checked: the file was opened as a scene before, and need not be looked at again for being whole.
 
@@ -170,15 +183,25 @@ def open_scene(
             if not checked:
                 require_whole(dataset, path, chosen)
             crs, transform = dataset.crs, None if dataset.transform.is_identity else dataset.transform
-            reader = BlockReader(path, dataset, chosen)
+            shape = dataset.shape
             pixel_type = np.dtype(dataset.dtypes[chosen[0] - 1])
             scaling = tuple((dataset.scales[band - 1], dataset.offsets[band - 1]) for band in chosen)
+            overview = overview_of(path, dataset, chosen) if quicklook else None
+            if overview is None:
+                reader = BlockReader(path, dataset, chosen)
+            else:
+                reader = BlockReader(path, overview.dataset, chosen, overview=overview.level)
+                dataset.close()
         except GDAL_ERRORS as error:
             raise SceneError(f"{path} has a header that can't be read ({one_line(error)}); {damaged(path)}") from error
-        gsd_m, factor = _grid(path, ground_sampling_m(crs, transform, *dataset.shape), resample, contract)
-        sides_m = pixel_sides_m(crs, transform, *dataset.shape)
-        require_ground_sampling(path, gsd_m, contract, any_gsd=any_gsd)
-        source = reader if factor == 1 else Resampled(reader, factor)
+        found_m, sides_m = ground_sampling_m(crs, transform, *shape), pixel_sides_m(crs, transform, *shape)
+        if quicklook:
+            gsd_m, factor = None if found_m is None else found_m * QUICKLOOK_FACTOR, float(QUICKLOOK_FACTOR)
+        else:
+            gsd_m, factor = _grid(path, found_m, resample, contract)
+        what = f"the quicklook of {path}" if quicklook else path
+        require_ground_sampling(what, gsd_m, contract, any_gsd=any_gsd, remedy=_remedy(quicklook=quicklook))
+        source = reader if factor == 1 or overview is not None else Resampled(reader, factor)
         if max(source.height_px, source.width_px) > MOST_PX:
             raise SceneError(
                 f"{path} would be {source.height_px} x {source.width_px} px at {gsd_m:g} m; choose more metres"
@@ -188,7 +211,7 @@ def open_scene(
             height_px=source.height_px,
             width_px=source.width_px,
             crs=crs,
-            transform=transform if factor == 1 else _scaled(transform, factor),
+            transform=transform if factor == 1 or transform is None else _scaled(transform, factor),
             bands=chosen,
             pixel_type=pixel_type,
             gsd_m=gsd_m,
@@ -197,11 +220,17 @@ def open_scene(
             contract=contract,
             value_range=value_range,
             scaling=scaling,
+            quicklook_from=None if not quicklook else FROM_MEANS if overview is None else FROM_OVERVIEWS,
             _file=reader,
             _source=source,
         )
     finally:
         (dataset if reader is None else reader).close()
+
+
+def _remedy(*, quicklook: bool) -> str:
+    """Return the options with which a scene is read at what the model learned from."""
+    return "--resample instead of --quicklook" if quicklook else "--resample"
 
 
 def _scaled(transform: Any, factor: float) -> Affine:
