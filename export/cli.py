@@ -202,6 +202,9 @@ def _text_from_report(report: ExportReport) -> str:
         )
     if manifest.islands:
         lines.append(f"kept out of {manifest.precision}: {', '.join(manifest.islands)}")
+    if manifest.training.licences:
+        terms = dict.fromkeys(manifest.training.licences.values())
+        lines.append(f"it learned from imagery under these terms, which may bind its use: {'; '.join(terms)}")
     return "\n".join(lines)
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 from kda_edge.certificate import Calibration, Certificate, require, require_sha256
 from kda_edge.errors import ManifestError, NewerManifest, quantity
 
-SCHEMA_VERSION: Final = 2  # 1 had `parity` in the certificate's place, and FP32 graphs alone
+SCHEMA_VERSION: Final = 3  # 1 had `parity` in the certificate's place, and FP32 graphs alone; 2 no licences
 METADATA_KEY: Final = "kda_edge.manifest"
 INPUT_NAME: Final = "image"  # of the graph: raw pixels (N, 3, T, T)
 OUTPUT_NAME: Final = "probability"  # of the graph: of landslide, (N, 1, T, T), 0..1
@@ -78,7 +78,9 @@ class TrainingRecord:
         seed: the random seed of the run.
         epochs: the epochs that were run.
         metrics: figures on the held-out groups, `{group: {metric: value}}`, each 0..1.
-        teacher: what its backbone was distilled from, a sentence; empty: nothing.
+        teacher: what its backbone was distilled from, and whose answers it learned, a sentence; empty: nothing.
+        licences: terms of the imagery that it learned from, by source, as its data file says them; they may bind what
+            is made with the weights. Empty: the file says none.
     """
 
     data: tuple[str, ...] = ()
@@ -88,6 +90,7 @@ class TrainingRecord:
     epochs: int = 0
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     teacher: str = ""
+    licences: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -177,10 +180,8 @@ class Manifest:
         if version > SCHEMA_VERSION:
             raise NewerManifest(schema_version=version, known_version=SCHEMA_VERSION)
         if version == 1:  # FP32 graphs, compared but not bound to a digest: no certificate
-            data = {name: value for name, value in data.items() if name != "parity"} | {
-                "schema_version": SCHEMA_VERSION
-            }
-        return from_plain(cls, data, where="manifest")
+            data = {name: value for name, value in data.items() if name != "parity"}
+        return from_plain(cls, {**data, "schema_version": SCHEMA_VERSION}, where="manifest")
 
 
 def from_plain(kind: type[_T], data: object, *, where: str) -> _T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -121,6 +122,21 @@ def test_a_manifest_of_the_first_schema_is_read_and_has_no_certificate() -> None
     old = Manifest.from_json(json.dumps({**plain, "precision": "fp32", "parity": parity, "schema_version": 1}))
     assert old.certificate is None
     assert (old.threshold, old.precision, old.target) == (0.42, "fp32", "any")
+
+
+def test_a_manifest_of_the_second_schema_is_read_and_has_no_licences() -> None:
+    plain = json.loads(_manifest().to_json())
+    del plain["training"]["licences"]
+    old = Manifest.from_json(json.dumps({**plain, "schema_version": 2}))
+    assert old.training.licences == {}
+    assert old == dataclasses.replace(_manifest(), training=dataclasses.replace(_manifest().training, licences={}))
+
+
+def test_licences_go_through_the_manifest() -> None:
+    licences = {"moxi": "CC BY-NC 4.0", "bijie": "research"}
+    training = dataclasses.replace(_manifest().training, licences=licences)
+    manifest = dataclasses.replace(_manifest(), training=training)
+    assert Manifest.from_json(manifest.to_json()).training.licences == licences
 
 
 def test_imagery_of_eight_bits_is_normalised_by_imagenets_statistics_unless_told_otherwise() -> None:

@@ -52,6 +52,11 @@ class DataSet:
     samples: dict[str, tuple[Sample, ...]]
     request: DataRequest | None = field(default=None, compare=False)
 
+    def licences(self) -> dict[str, str]:
+        """Return the terms of the imagery that is learned from, by source; of sources that say none, none."""
+        sources = {sample.source.name: sample.source.licence for sample in self.samples["train"]}
+        return {name: licence for name, licence in sorted(sources.items()) if licence}
+
     def groups(self, split: str) -> list[str]:
         """Return the groups of a split as `source/group`, sorted."""
         return sorted({f"{sample.source.name}/{sample.group}" for sample in self.samples[split]})

@@ -40,6 +40,7 @@ class Source:
         test: groups that nothing is chosen by.
         fractions: random shares of train, val and test where no groups are named. Neighbouring tiles then leak.
         windows: for `scenes`: pixel bounds [left, top, right, bottom] by split, to divide one scene by area.
+        licence: terms of its imagery, a few words; they go into the record of what learns from it.
         draws: random crops a file and epoch; 0: one an image, and for scenes as many as cover it once.
     """
 
@@ -60,6 +61,7 @@ class Source:
     test: tuple[str, ...] = ()
     fractions: tuple[float, float, float] | None = None
     windows: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
+    licence: str = ""
     draws: int = 0
 
     def __post_init__(self) -> None:

@@ -206,6 +206,7 @@ class CardRun:
         settings, facts = self.settings, self.images.facts
         learned = {f"{facts[i].source}/{facts[i].group}" for i in self.learned}
         held_out = {f"{one.source}/{one.group}" for one in facts} - learned
+        licences = {facts[i].source: facts[i].licence for i in self.learned if facts[i].licence}
         threshold = settings.threshold or best_threshold(found.by_source())
         record = TrainingRecord(
             data=tuple(sorted(learned)),
@@ -214,6 +215,7 @@ class CardRun:
             seed=settings.seed,
             metrics={group: counts.as_dict() for group, counts in found.counts(threshold).items()},
             teacher=" and ".join(one.variant for one in teachers) if role == "student" else "",
+            licences=dict(sorted(licences.items())),
         )
         kept = network_from_name(network.variant)
         kept.load_state_dict({key: value.float().cpu() for key, value in network.state_dict().items()})

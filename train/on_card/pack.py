@@ -66,5 +66,6 @@ def _one(sample: Sample, split: str, contract: InputContract, shrink: int) -> La
         split=split,
         draws=draws(sample, COUNTED_CROP_PX),
         is_scene=sample.source.layout == "scenes",
+        licence=sample.source.licence,
     )
     return Labelled(facts, np.ascontiguousarray(rgb, np.uint8), labels)

@@ -35,7 +35,8 @@ class PackedImage:
         group: what it is split and reported by.
         split: `train`, `val` or `test`.
         draws: how often it is cut from, in relation to the others.
-        is_scene: whether it was declared a scene; crops of scenes are centred on landslide as a rule.
+        is_scene: whether it was declared a scene.
+        licence: terms of its source's imagery; empty: not said.
     """
 
     name: str
@@ -44,6 +45,7 @@ class PackedImage:
     split: str
     draws: float
     is_scene: bool
+    licence: str = ""
 
 
 @dataclass(frozen=True)

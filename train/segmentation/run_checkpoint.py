@@ -48,6 +48,7 @@ def run_checkpoint(
         seed=config.seed,
         epochs=epochs,
         teacher=teacher,
+        licences=data.licences(),
         metrics={f"val {name}": value.as_dict() for name, value in counts.items()},
     )
     kept = copy.deepcopy(student).cpu().eval()

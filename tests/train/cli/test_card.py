@@ -100,6 +100,25 @@ def test_a_run_keeps_teachers_and_students_that_say_what_they_learned_from(data:
     assert torch.allclose(first, timm_state["conv_stem.weight"], atol=1e-2)
 
 
+@pytest.mark.parametrize("command", ["card", "segment"])
+def test_the_terms_of_the_imagery_go_into_the_record(command: str, data: Path) -> None:
+    file = data.parent / "data.toml"
+    said = '[[source]]\nname = "a"\nroot = "data/train"\nlicence = "CC BY-NC 4.0"\nfractions = [1.0, 0.0, 0.0]\n'
+    said += '[[source]]\nname = "b"\nroot = "data/val"\nfractions = [1.0, 0.0, 0.0]\n'
+    file.write_text(
+        said + '[[source]]\nname = "c"\nroot = "data/test"\nlicence = "none"\nfractions = [0.0, 1.0, 0.0]\n'
+    )
+    if command == "card":
+        assert on_card(pack(file), "--teachers", "--students", SMALL) == 0
+        path = data.parent / "run" / "student_test_efficientnet_fpn.pt"
+    else:
+        words = ["--data", str(file), "--variant", "nano", "--epochs", "1", "--batch", "6", "--crop-px", "64"]
+        words += ["--device", "cpu", "--workers", "0", "--skip-check", "--skip-report", "--precision", "fp32"]
+        assert main(["segment", *words, "--memory-format", "contiguous", "--out", str(data.parent / "run")]) == 0
+        path = data.parent / "run" / "best.pt"
+    assert read_checkpoint(path).training.licences == {"a": "CC BY-NC 4.0"}
+
+
 def test_a_student_goes_on_from_a_checkpoint(data: Path) -> None:
     packed = pack(data)
     assert on_card(packed, "--teachers", "--students", SMALL) == 0
