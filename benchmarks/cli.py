@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "scene": ("commands.scene", "a whole scene from file to map: Mpx/s, km2/h, phases, memory, energy"),
     "compare": ("commands.compare", "artifacts and peers in turns: tiles, or whole scenes"),
     "sweep": ("commands.sweep", "precision x engine x tile x batch: what nobody beats, and one recommendation"),
+    "seams": ("commands.seams", "how much a map depends on where its tiles lie, by overlap and blend weights"),
     "check": ("commands.check", "fail where a new result is worse than an old one, beyond noise"),
 }
 

@@ -27,6 +27,7 @@ from kda_edge.runtime.engines.in_turns import example_tiles
 from kda_edge.runtime.engines.onnxruntime_engine import session_options
 from kda_edge.runtime.opened_engine import OpenedEngine, open_engine
 
+from ..measuring.operation_counts import Work, work_of
 from ..measuring.percentiles import percentiles_of
 from ..measuring.timing import Timing, TimingPlan, measured
 from ..reporting import plots
@@ -35,7 +36,6 @@ from ..reporting.result import Estimate, Figure, Result
 from ..reporting.text_tables import add_json_option, number_text, publish, require_json_path, table_of
 from ..sensors.conditions import conditions
 from .device_profiles import DeviceProfile, profile_names, read_profile
-from .operation_counts import Work, work_of
 from .options import add_engine_options, positive_number
 
 GEMM_SIDE: Final = 2048  # 48 MB in three matrices: beyond caches, and long enough that starting threads is nothing

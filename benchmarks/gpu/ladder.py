@@ -12,7 +12,7 @@ from kda_edge.errors import ArtifactError, MissingDependency
 from kda_edge.runtime.engines.tile_comparison import beyond
 
 from ..commands.device_profiles import DeviceProfile, profile_of_card
-from ..commands.operation_counts import Work, work_of
+from ..measuring.operation_counts import Work, work_of
 from ..measuring.percentiles import percentiles_of
 from ..measuring.timing import TimingPlan, measured
 from ..reporting.result import Figure

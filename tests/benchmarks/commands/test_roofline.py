@@ -12,8 +12,8 @@ from fake_time import FakeClock
 from onnx_graphs import parsed
 
 from kda_edge.benchmarks.commands.device_profiles import DeviceProfile, profile_names, read_profile
-from kda_edge.benchmarks.commands.operation_counts import Work, work_of
 from kda_edge.benchmarks.commands.roofline import Peaks, best_s, estimates_of, figures_of
+from kda_edge.benchmarks.measuring.operation_counts import Work, work_of
 from kda_edge.benchmarks.measuring.timing import TimingPlan, measured
 from kda_edge.errors import ArtifactError, UsageError
 from kda_edge.runtime.engines.artifact import read_artifact

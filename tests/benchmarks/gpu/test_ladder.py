@@ -9,8 +9,8 @@ import pytest
 from gpu_reports import PROCESSOR, RTX_3090, findings, task_in, values
 
 from kda_edge.benchmarks.commands.device_profiles import profile_of_card, read_profile
-from kda_edge.benchmarks.commands.operation_counts import Work
 from kda_edge.benchmarks.gpu.ladder import Case, climb, judge
+from kda_edge.benchmarks.measuring.operation_counts import Work
 from kda_edge.benchmarks.measuring.tile_parity import BUDGETS
 from kda_edge.benchmarks.sensors.nvml import Gpu
 from kda_edge.certificate import TileParity
