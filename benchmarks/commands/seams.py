@@ -40,6 +40,7 @@ from ..seams.seam_measures import DENSE, FAR, NEAR, SeamMeasures, Seams, measure
 from .options import positive_numbers
 
 EIGHTHS: Final = (1, 2, 3, 4)  # of a tile, that tiles overlap by where nothing else is asked for
+FEW: Final = 0.002  # of all pixels: where fewer lie at a distance, the plot of a curve has a gap
 PICTURE_PX: Final = 900  # most along a side of the map of differences
 
 
@@ -161,15 +162,14 @@ def figures_of(found: SeamMeasures, tile_px: int) -> list[Figure]:
 
 
 def series_of(found: SeamMeasures) -> dict[str, list[float]]:
-    """Return the curves: by distance in whole pixels, share of flips and mean difference of probability."""
+    """Return the curves: by distance in whole pixels, how many pixels, share of flips, mean difference."""
     curves = {"tile alone": found.within_tile}
     curves |= {f"moved {one.overlap_px} {one.weights}": one.from_border for one in found.settings}
     series: dict[str, list[float]] = {}
     for name, curve in curves.items():
         points = list(curve)
-        series[f"{name}: distance_px"] = [float(distance_px) for distance_px, _, _ in points]
-        series[f"{name}: flips"] = [flips for _, flips, _ in points]
-        series[f"{name}: mean_abs"] = [mean_abs for _, _, mean_abs in points]
+        for place, what in enumerate(("distance_px", "pixels", "flips", "mean_abs")):
+            series[f"{name}: {what}"] = [float(point[place]) for point in points]
     return series
 
 
@@ -190,9 +190,11 @@ def write_curves(result: Result, folder: Path) -> None:
         for overlap_px in result.settings["overlaps_px"]:
             name = f"moved {overlap_px} {kind}"
             distance_px = np.asarray(result.series[f"{name}: distance_px"]) + 0.5
-            axes.plot(distance_px, result.series[f"{name}: flips"], marker=".", label=f"overlap {overlap_px} px")
+            pixels = np.asarray(result.series[f"{name}: pixels"])
+            flips = np.where(pixels >= FEW * pixels.sum(), result.series[f"{name}: flips"], np.nan)
+            axes.plot(distance_px, flips, marker=".", label=f"overlap {overlap_px} px")
         axes.set_xlabel("distance to the nearest border of a tile of either grid, px")
-        axes.set_ylabel("share of pixels with another class, grid moved by half a step")
+        axes.set_ylabel("share with another class, grid moved")
         axes.set_ylim(bottom=0)
         axes.legend(title=f"weights: {kind}")
 

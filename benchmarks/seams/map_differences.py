@@ -64,11 +64,11 @@ class DistanceCurve:
         self._flips = _sum(self._flips, np.bincount(whole_px, flipped))
         self._abs = _sum(self._abs, np.bincount(whole_px, np.abs(mine - its)))
 
-    def __iter__(self) -> Iterator[tuple[int, float, float]]:
-        """Yield, for each whole pixel of distance that occurs, it, the share of flips and the mean difference."""
-        for distance_px, pixels in enumerate(self._pixels):
+    def __iter__(self) -> Iterator[tuple[int, int, float, float]]:
+        """Yield, for each whole pixel of distance: it, how many pixels lie there, share of flips, mean difference."""
+        for distance_px, (pixels, flips, apart) in enumerate(zip(self._pixels, self._flips, self._abs, strict=True)):
             if pixels:
-                yield distance_px, float(self._flips[distance_px] / pixels), float(self._abs[distance_px] / pixels)
+                yield distance_px, int(pixels), float(flips / pixels), float(apart / pixels)
 
     def within(self, first_px: int, end_px: int | None = None) -> tuple[float, float] | None:
         """Return share of flips and mean difference from a distance up to another; None where no pixel lies there."""
