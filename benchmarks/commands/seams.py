@@ -36,6 +36,7 @@ from ..reporting.result import Figure, Result
 from ..reporting.seams_table import seams_table
 from ..reporting.text_tables import add_json_option, publish, require_json_path
 from ..seams.blend_weights import COSINE, KINDS
+from ..seams.map_differences import Differences
 from ..seams.seam_measures import DENSE, FAR, NEAR, SeamMeasures, Seams, measured_seams
 from .options import positive_numbers
 
@@ -134,6 +135,7 @@ def figures_of(found: SeamMeasures, tile_px: int) -> list[Figure]:
     figures = [
         Figure("interior", found.interior_px / 1e6, "Mpx"),
         Figure("reference.tiles", found.reference_tiles, ""),
+        *_differences("reference_moved", found.reference_moved, {}),
     ]
     for one in found.settings:
         of = _of(one)
@@ -142,13 +144,7 @@ def figures_of(found: SeamMeasures, tile_px: int) -> list[Figure]:
             Figure("arithmetic", one.times_least, "", "lower", of),
             Figure("arithmetic.inside", one.times_least_inside, "", "lower", of),
         ]
-        for name, against in (("reference", one.reference), ("moved", one.moved)):
-            figures += [
-                Figure(f"{name}.flips", against.flips, "", "lower", of),
-                Figure(f"{name}.mean_abs", against.mean_abs, "", "lower", of),
-                Figure(f"{name}.max_abs", against.max_abs, "", "lower", of),
-                Figure(f"{name}.iou", against.iou, "", "higher", of),
-            ]
+        figures += [*_differences("reference", one.reference, of), *_differences("moved", one.moved, of)]
         for name, part in (
             ("near", one.from_border.within(0, tile_px // NEAR)),
             ("far", one.from_border.within(tile_px // FAR)),
@@ -194,9 +190,9 @@ def write_curves(result: Result, folder: Path) -> None:
             flips = np.where(pixels >= FEW * pixels.sum(), result.series[f"{name}: flips"], np.nan)
             axes.plot(distance_px, flips, marker=".", label=f"overlap {overlap_px} px")
         axes.set_xlabel("distance to the nearest border of a tile of either grid, px")
-        axes.set_ylabel("share with another class, grid moved")
-        axes.set_ylim(bottom=0)
-        axes.legend(title=f"weights: {kind}")
+        axes.set_ylabel("share of pixels with another class")
+        axes.set_ylim(0, 1.25 * axes.get_ylim()[1])
+        axes.legend(title=f"grid moved by half a step, weights {kind}", loc="upper center", ncols=4)
 
 
 def write_map(result: Result, differs: NDArray[np.float32], folder: Path) -> None:
@@ -214,15 +210,25 @@ def write_map(result: Result, differs: NDArray[np.float32], folder: Path) -> Non
         axes.set_ylabel("row, px")
 
 
+def _differences(name: str, against: Differences, of: dict[str, str | int]) -> list[Figure]:
+    return [
+        Figure(f"{name}.flips", against.flips, "", "lower", of),
+        Figure(f"{name}.mean_abs", against.mean_abs, "", "lower", of),
+        Figure(f"{name}.max_abs", against.max_abs, "", "lower", of),
+        Figure(f"{name}.iou", against.iou, "", "higher", of),
+    ]
+
+
 def _of(one: Seams) -> dict[str, str | int]:
     return {"overlap_px": one.overlap_px, "weights": one.weights}
 
 
 def _about(found: SeamMeasures, step_px: int, tile_px: int) -> str:
     return (
-        f"the reference: a tile each {step_px} px, {found.reference_tiles:,} tiles, gaussian weights; "
-        f"{found.interior_px / 1e6:.3g} Mpx of interior; near borders: within {tile_px // NEAR} px of a tile's border "
-        f"in either grid, far from them: {tile_px // FAR} px or more"
+        f"the reference: a tile each {step_px} px, {found.reference_tiles:,} tiles, gaussian weights; moved by half a "
+        f"step it flips {found.reference_moved.flips:.2%} itself; {found.interior_px / 1e6:.3g} Mpx of interior; near "
+        f"borders: within {tile_px // NEAR} px of a tile's border in either grid, far from them: {tile_px // FAR} px "
+        "or more"
     )
 
 

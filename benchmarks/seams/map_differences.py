@@ -97,7 +97,7 @@ def differences_of(
         flips=float(np.mean(found != also)),
         mean_abs=float(apart.mean(dtype=np.float64)),
         max_abs=float(apart.max()),
-        iou=np.count_nonzero(found & also) / either if either else 1.0,
+        iou=int(np.count_nonzero(found & also)) / either if either else 1.0,
     )
 
 

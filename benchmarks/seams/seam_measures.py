@@ -55,6 +55,8 @@ class SeamMeasures:
     Attributes:
         interior_px: pixels that count: with data, half a tile or more from the scene's border.
         reference_tiles: that the engine was given for the reference.
+        reference_moved: the reference against itself with its grid moved by half a step. It is no truth either: two
+            settings whose figures differ by less than this can't be told apart by it.
         settings: one for each overlap and kind of weights.
         within_tile: of single tiles against the reference, by distance to their own border.
         differs: of the setting that was asked to be drawn, from the reference, (H, W), 0..1; NaN where a pixel does
@@ -63,6 +65,7 @@ class SeamMeasures:
 
     interior_px: int
     reference_tiles: int
+    reference_moved: Differences
     settings: tuple[Seams, ...]
     within_tile: DistanceCurve
     differs: NDArray[np.float32] | None
@@ -109,7 +112,7 @@ def measured_seams(
     step_px = tile_px // DENSE if reference_step_px is None else reference_step_px
     grids = [MovedGrid(height_px, width_px, tile_px, overlap_px) for overlap_px in overlaps_px]
     dense = MovedGrid(height_px, width_px, tile_px, tile_px - step_px)
-    said(f"the reference, {len(dense)} tiles")
+    said(f"the reference, {len(dense)} tiles, and as many moved")
     made = blended_maps(source, dense, engine, (GAUSSIAN,), batch=batch)
     reference, counted = made.probability[GAUSSIAN], interior(made.valid, tile_px)
     if not counted.any():
@@ -117,6 +120,7 @@ def measured_seams(
             f"a scene of {height_px} x {width_px} px has no pixel with data that lies half a tile of {tile_px} px from "
             "its border; give a larger one"
         )
+    again = blended_maps(source, half_a_step(dense), engine, (GAUSSIAN,), batch=batch).probability[GAUSSIAN]
     within_tile, depth_px = DistanceCurve(threshold), _depth_px(tile_px)
 
     def compare_tile(row: int, col: int, answer: NDArray[np.float32]) -> None:
@@ -154,6 +158,7 @@ def measured_seams(
     return SeamMeasures(
         interior_px=int(np.count_nonzero(counted)),
         reference_tiles=made.tiles,
+        reference_moved=differences_of(reference, again, counted, threshold),
         settings=tuple(settings),
         within_tile=within_tile,
         differs=differs,

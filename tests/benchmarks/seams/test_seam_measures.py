@@ -39,6 +39,7 @@ def measured(engine: Engine, *overlaps_px: int, kinds: tuple[str, ...] = ("middl
 def test_an_engine_to_which_a_tiles_place_means_nothing_has_no_seams() -> None:
     found = measured(first_band, 0, 8, 16, kinds=KINDS)
     assert len(found.settings) == 3 * len(KINDS)
+    assert (found.reference_moved.flips, found.reference_moved.iou) == (0.0, 1.0)
     for one in found.settings:
         for against in (one.reference, one.moved):
             assert (against.pixels, against.flips, against.iou) == (INTERIOR_PX**2, 0.0, 1.0)
