@@ -77,7 +77,7 @@ def measure(options: argparse.Namespace) -> tuple[Result, NDArray[np.float32] | 
     """Map the scene once for the reference, and twice for each overlap.
 
     Returns:
-        The result; and how far the shipped setting lies from the reference, (H, W), 0..1, where it was asked for.
+        The result; and how far the default lies from the reference, (H, W), 0..1; None: it is not among the settings.
 
     Raises:
         KdaEdgeError: model or scene can't be read, an option that can't be right.
@@ -89,7 +89,7 @@ def measure(options: argparse.Namespace) -> tuple[Result, NDArray[np.float32] | 
         tile_px = manifest.tile_px
         overlaps_px = options.overlaps or tuple(tile_px * eighths // 8 for eighths in EIGHTHS)
         step_px = tile_px // DENSE if options.reference_step is None else options.reference_step
-        shipped = default_overlap_px(tile_px), COSINE
+        default = default_overlap_px(tile_px), COSINE
         with gdal_session(), open_scene(options.scene, manifest.input) as scene:
             size_px = scene.height_px, scene.width_px
             found = measured_seams(
@@ -102,7 +102,7 @@ def measure(options: argparse.Namespace) -> tuple[Result, NDArray[np.float32] | 
                 kinds=options.weights,
                 reference_step_px=step_px,
                 batch=engine.facts.batch,
-                drawn=shipped,
+                drawn=default,
                 said=_say,
             )
     result = Result(
@@ -119,7 +119,7 @@ def measure(options: argparse.Namespace) -> tuple[Result, NDArray[np.float32] | 
             "reference_step_px": step_px,
             "near_px": tile_px // NEAR,
             "far_px": tile_px // FAR,
-            "shipped": {"overlap_px": shipped[0], "weights": shipped[1]},
+            "default": {"overlap_px": default[0], "weights": default[1]},
         },
         figures=figures_of(found, tile_px),
         models=[model_facts(artifact)],
@@ -196,12 +196,12 @@ def write_curves(result: Result, folder: Path) -> None:
 
 
 def write_map(result: Result, differs: NDArray[np.float32], folder: Path) -> None:
-    """Write `seams_map.png`: where the shipped setting differs from the reference, the largest of each few pixels."""
+    """Write `seams_map.png`: where the default differs from the reference, the largest of each few pixels."""
     block_px = -(-max(differs.shape) // PICTURE_PX)
     known = np.nan_to_num(differs, nan=0.0)
     largest = cv2.dilate(known, np.ones((block_px, block_px), np.uint8), anchor=(0, 0))[::block_px, ::block_px]
-    shipped = result.settings["shipped"]
-    title = f"{plots.heading(result)}\noverlap {shipped['overlap_px']} px, weights {shipped['weights']}"
+    default = result.settings["default"]
+    title = f"{plots.heading(result)}\noverlap {default['overlap_px']} px, weights {default['weights']}"
     with plots.drawn(folder / "seams_map.png", title=title) as axes:
         height_px, width_px = differs.shape
         image = axes.imshow(largest, cmap="magma", vmin=0, vmax=0.5, extent=(0, width_px, height_px, 0))

@@ -13,6 +13,7 @@ from ..contest.promised_ratios import bars_of
 from ..measuring.percentiles import Interval
 from ..reporting.host_table import host_table
 from ..reporting.result import Figure, Result, read_result
+from ..reporting.seams_table import seams_table
 from ..reporting.text_tables import estimates_table, interval_text, number_text, table_of
 
 DISTILLATION: Final = "nano_distillation.json"  # beside the result of peer_costs
@@ -116,6 +117,12 @@ def sweep_table(path: Path) -> str:
     return f"{table_of(header, rows)}\n\n{_about(result)}"
 
 
+def seams_tables(path: Path) -> str:
+    """Return what tiling does to a map, a row for each overlap and kind of blend weights."""
+    result = read_result(path)
+    return f"{seams_table(result)}\n\n{_about(result)}"
+
+
 def figures_table(path: Path) -> str:
     """Return every figure of a result, and below it the estimates, which were computed and not measured."""
     result = read_result(path)
@@ -208,6 +215,7 @@ TABLES: Final[Mapping[str, Callable[[Path], str]]] = MappingProxyType(
         "host": host_tables,
         "latency": latency_table,
         "sweep": sweep_table,
+        "seams": seams_tables,
         "figures": figures_table,
         "estimates": estimates_of,
         "accuracy": accuracy_table,

@@ -9,16 +9,16 @@ from .text_tables import number_text, table_of
 
 
 def seams_table(result: Result) -> str:
-    """Return the table; the setting that ships is marked, if it is among them."""
+    """Return the table; the setting of kda-infer without options is marked."""
     by: dict[tuple[int, str], dict[str, Figure]] = {}
     for figure in result.figures:
         if "weights" in figure.of:
             key = int(figure.of["overlap_px"]), str(figure.of["weights"])
             by.setdefault(key, {})[figure.name] = figure
-    shipped = result.settings["shipped"]["overlap_px"], result.settings["shipped"]["weights"]
+    default = result.settings["default"]["overlap_px"], result.settings["default"]["weights"]
     rows = [
         (
-            f"{overlap_px}{' (shipped)' if (overlap_px, weights) == shipped else ''}",
+            f"{overlap_px}{' (default)' if (overlap_px, weights) == default else ''}",
             weights,
             f"{figures['tiles'].value:,.0f}",
             f"{figures['arithmetic'].value:.2f}",

@@ -102,7 +102,7 @@ def differences_of(
 
 
 def _is_landslide(probability: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
-    return probability >= np.float32(threshold)
+    return np.asarray(probability >= np.float32(threshold))
 
 
 def _sum(so_far: NDArray[np.float64], more: NDArray[np.float64] | NDArray[np.intp]) -> NDArray[np.float64]:

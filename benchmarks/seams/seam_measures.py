@@ -55,8 +55,8 @@ class SeamMeasures:
     Attributes:
         interior_px: pixels that count: with data, half a tile or more from the scene's border.
         reference_tiles: that the engine was given for the reference.
-        reference_moved: the reference against itself with its grid moved by half a step. It is no truth either: two
-            settings whose figures differ by less than this can't be told apart by it.
+        reference_moved: the reference against itself with its grid moved by half a step. It is no truth either:
+            figures against it are about that uncertain.
         settings: one for each overlap and kind of weights.
         within_tile: of single tiles against the reference, by distance to their own border.
         differs: of the setting that was asked to be drawn, from the reference, (H, W), 0..1; NaN where a pixel does
@@ -178,7 +178,7 @@ def _depth_px(tile_px: int) -> NDArray[np.float32]:
     """How far the centre of each pixel of a tile lies from the tile's border, (T, T)."""
     along = np.arange(tile_px, dtype=np.float32) + np.float32(0.5)
     along = np.minimum(along, along[::-1])
-    return np.minimum(along[:, None], along[None, :])
+    return np.asarray(np.minimum(along[:, None], along[None, :]))
 
 
 def _tiles_with_data(grid: MovedGrid, valid: NDArray[np.bool_]) -> int:

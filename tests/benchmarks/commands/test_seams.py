@@ -38,7 +38,7 @@ def test_it_ends_with_a_table_a_json_and_three_pictures(
     result = json.loads(report.read_text())
     jsonschema.validate(result, schema())
     rows = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    assert rows == ["overlap, px", "32", "32", "64 (shipped)", "64"]
+    assert rows == ["overlap, px", "32", "32", "64 (default)", "64"]
     flips = {
         (figure["of"]["overlap_px"], figure["of"]["weights"]): figure["value"]
         for figure in result["figures"]
