@@ -59,3 +59,9 @@ def require_writable(path: Path) -> None:
         raise OutputError(f"the folder {path.parent} does not exist; create it, or choose another with -o")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"the folder {path.parent} is not writable; choose another with -o")
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # a name that is too long, for one
+        raise OutputError(f"{path} can't be written ({one_line(error)}); choose another with -o") from error

@@ -33,7 +33,7 @@ from .lint.rules import OPSET, require_clean
 from .lower_precision import Log, Lowered, OnDevices, as_it_is, in_half, in_int8
 from .portable import portable_graph
 from .portable_check import require_same_answers
-from .tiles.imagery_tiles import example_tiles, imagery_tiles
+from .tiles.imagery_tiles import corners_of, example_tiles, imagery_tiles, rasters_of
 from .verifying.compared_engines import (
     ToBatchedEngine,
     ToEngine,
@@ -127,6 +127,8 @@ def export_checkpoint(
     tile_px = config.tile_px if config.tile_px is not None else checkpoint.tile_px
     threshold = config.threshold if config.threshold is not None else checkpoint.threshold
     tiles = _verification_tiles(config, contract, tile_px)
+    if config.calibration.imagery is not None:
+        corners_of(rasters_of(config.calibration.imagery)[0], contract, tile_px)  # it can be read, before all work
 
     progress("tracing the network", 0, 0)
     exported = to_graph(checkpoint.student, contract, tile_px)

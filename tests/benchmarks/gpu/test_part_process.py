@@ -110,7 +110,8 @@ def test_a_real_part_without_a_driver_says_so(tmp_path: Path) -> None:
 def test_a_real_part_that_lacks_something_is_no_failure(tmp_path: Path) -> None:
     """What it raises is known again in the process that it runs in."""
     content = run_in_process(PARTS["student"], task_in(tmp_path))
-    assert (content.status, content.reason) == ("not_possible", "there is no labelled imagery; give --data FOLDER")
+    assert content.status == "not_possible"
+    assert content.reason.startswith("there is no labelled imagery; give --data")
 
 
 def test_the_last_line_is_one_that_says_something(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import collections
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -71,7 +72,9 @@ def test_an_export_in_another_process_gives_the_same_bytes_and_says_nothing_else
         check=False,
         env={**os.environ, "PYTHONHASHSEED": "12345"},
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    progress = re.compile(r"kda-export: .* so far")  # of a machine that takes more than half a minute
+    said = [line for line in done.stderr.splitlines() if not progress.fullmatch(line)]
+    assert (done.returncode, said) == (0, [])
     facts = json.loads(done.stdout)
     assert facts["artifact"] == str(tmp_path / "again.onnx")
     assert facts["sha256"] == report.sha256
