@@ -75,7 +75,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     from ..configuration.config_file import read_tables
     from ..data.unlabelled import load_images
     from ..distillation.distill import distill
-    from ..distillation.distillation_models import require_variant
+    from ..distillation.distillation_models import require_frozen_weights, require_variant
     from ..loops.devices import resolve_device
     from ..loops.loggers import require_loggers
     from ..loops.output_places import require_folder
@@ -88,6 +88,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     require_folder(options.out, "--out")
     if options.cache:
         require_folder(options.cache, "--cache")
+    require_frozen_weights(config)
     data = load_images(configured_data(options, tables["data"], config.seed))
     logging.info("%d images", len(data.samples["train"]))
     with ProgressBar() as progress:

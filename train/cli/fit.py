@@ -64,6 +64,7 @@ def run(options: argparse.Namespace, command: str) -> None:
 
     from ..configuration.config_file import read_tables
     from ..data.unlabelled import load_images
+    from ..distillation.distillation_models import require_frozen_weights
     from ..fit import fit, fit_config
     from ..loops.devices import resolve_device
     from ..loops.loggers import require_loggers
@@ -82,6 +83,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     require_reportable(skip=options.skip_report)
     if options.cache:
         require_folder(options.cache, "--cache")
+    require_frozen_weights(config.distill)
     request = configured_data(options, tables["data"], config.segment.seed)
     images = load_images(dataclasses.replace(request, path=options.images, root=None) if options.images else request)
     settings = config.segment

@@ -10,14 +10,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from kda_edge.errors import UsageError
+from kda_edge.errors import TrainingError, UsageError
 from kda_edge.networks.student import VARIANTS, Student
 from kda_edge.networks.timm_student import TimmStudent, is_timm_backbone, require_head
+from kda_edge.paths import is_file
 
 from .alignment import AlignedStudent, matched_stages
 from .config import DistillConfig
 from .discriminator import Discriminator
-from .frozen_backbones import FrozenBackbone, open_backbone
+from .frozen_backbones import STUDENT, FrozenBackbone, open_backbone
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,37 @@ def open_models(config: DistillConfig, device: torch.device) -> DistillationMode
     student = AlignedStudent(encoder, channels, shapes, matched_stages(shapes, config.crop_px)).to(device)
     discriminator = _discriminator(config, shapes[-1][0], device) if config.method == "kda" else None
     return DistillationModels(teacher, student.train(), discriminator, shapes)
+
+
+def require_frozen_weights(config: DistillConfig) -> None:
+    """Raise unless the weights of teacher and discriminator can be had; all that lacks is said at once.
+
+    What has to be fetched is fetched now, into the cache that it is read from later.
+
+    Raises:
+        UsageError: no such frozen model.
+        TrainingError: weights that can't be had; for each what to download, and the option that takes it.
+        MissingDependency: timm is not installed.
+    """
+    wanted = {config.teacher: (config.teacher_weights, "--teacher-weights")}
+    if config.method == "kda":
+        wanted.setdefault(config.discriminator, (config.discriminator_weights, "--discriminator-weights"))
+    lacking = [what for name, (weights, option) in wanted.items() if (what := _lack(name, weights, option))]
+    if lacking:
+        raise TrainingError("; ".join(lacking))
+
+
+def _lack(name: str, weights: str, option: str) -> str:
+    """Return what to do for the weights of a frozen model to be there; empty: they are."""
+    if weights:
+        return "" if is_file(Path(weights)) else f"there is no weights file {weights}; check {option}"
+    if name == STUDENT:
+        return ""
+    try:
+        open_backbone(name, weights=None, option=option)
+    except TrainingError as error:
+        return str(error)
+    return ""
 
 
 def require_variant(variant: str) -> None:

@@ -66,10 +66,11 @@ def test_check_lists_every_error_and_ends_with_exit_code_1(folders: Path, capsys
 
 @pytest.mark.parametrize("command", ["segment", "fit"])
 def test_a_damaged_image_stops_a_run_before_its_first_step(
-    command: str, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str, folders: Path, vit_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(folders)
-    words = RUN if command == "segment" else ["--teacher", "none", "--variant", "nano"]
+    words = RUN if command == "segment" else ["--teacher", "test_vit", "--teacher-weights", str(vit_weights)]
+    words = [*words, *([] if command == "segment" else ["--method", "kd", "--variant", "nano"])]
     assert main([command, "--data", str(folders), "--out", str(tmp_path / "run"), *words]) == 1
     assert "s03.tif is damaged" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -14,6 +14,7 @@ from kda_edge.errors import TrainingError, UsageError
 from kda_edge.manifest import InputContract, TrainingRecord
 from kda_edge.networks.checkpoint import Checkpoint, write_checkpoint
 from kda_edge.networks.student import Student
+from kda_edge.train.cli.train import main
 from kda_edge.train.distillation.frozen_backbones import open_backbone
 
 
@@ -163,3 +164,23 @@ def test_a_hub_that_cannot_be_reached_says_which_file_to_fetch(monkeypatch: pyte
     message = str(caught.value)
     assert "\n" not in message
     assert message.endswith("with --teacher-weights")
+
+
+@pytest.mark.parametrize("command", ["distill", "fit"])
+def test_all_weights_that_lack_are_said_at_once_and_before_the_imagery_is_looked_at(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    words = ["--data", str(tmp_path / "nowhere"), "--teacher", "vit_small_patch14_dinov2.lvd142m", "--out"]
+    words += [str(tmp_path / "run"), "--discriminator", "convnext_tiny.fb_in22k", "--variant", "nano"]
+    assert main([command, *words]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "timm/vit_small_patch14_dinov2.lvd142m elsewhere and give it with --teacher-weights" in line
+    assert "timm/convnext_tiny.fb_in22k elsewhere and give it with --discriminator-weights" in line
+    assert "nowhere" not in line
+    assert not (tmp_path / "run").exists()
+    assert main([command, *words, "--teacher-weights", str(tmp_path / "none.pt"), "--method", "kd"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"kda-train: there is no weights file {tmp_path / 'none.pt'}; check --teacher-weights"
