@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kda_edge.errors import DataError
+from kda_edge.paths import is_file
 from kda_edge.whole_files import staged
 
 INDEX: Final = "index.json"
@@ -90,6 +91,8 @@ def read_packed_set(path: Path) -> Iterator[Labelled]:
     Raises:
         DataError: the file is no packed set, or damaged.
     """
+    if not is_file(path):
+        raise DataError(f"there is no packed set {path}; make one with: kda-train pack")
     try:
         with zipfile.ZipFile(path) as archive:
             index: dict[str, Any] = json.loads(archive.read(INDEX))

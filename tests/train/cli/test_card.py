@@ -138,7 +138,7 @@ def test_a_student_goes_on_from_a_checkpoint(data: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--learn-from", "test", "--set", "no.zip"], "no.zip"),
+        (["--learn-from", "test", "--set", "no.zip"], "there is no packed set no.zip; make one with: kda-train pack"),
         (["--students", "no_such+fpn"], "there is no network 'no_such+fpn'"),
         (["--students", "test_efficientnet+no"], "there is no head 'no'"),
         (["--crop-px", "50"], "--crop-px must be a multiple of 32, not 50"),
