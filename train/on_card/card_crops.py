@@ -75,9 +75,9 @@ class CropSampler:
         low = torch.minimum(half, size_xy / 2)
         anywhere = low + (size_xy - 2 * low) * self._uniform(count, 2)
         counts = images.landslide_count[index]
-        pick = images.landslide_first[index] + (self._uniform(count) * counts).long().clamp(max=1 << 40)
+        pick = images.landslide_first[index] + (self._uniform(count) * counts).long()
         pick = pick.clamp(max=max(len(images.landslide_xy) - 1, 0))
-        off = CENTRE_OFF * 2 * half * (2 * self._uniform(count, 2) - 1)
+        off = 2 * CENTRE_OFF * half * (2 * self._uniform(count, 2) - 1)
         on_landslide = images.landslide_xy[pick] + off if len(images.landslide_xy) else anywhere
         use = (counts > 0) & (self._uniform(count) < LANDSLIDE_SHARE)
         return torch.where(use[:, None], on_landslide, anywhere)

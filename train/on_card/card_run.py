@@ -154,6 +154,8 @@ class CardRun:
             if file is not None and file.is_file():
                 load_encoder_weights(network, str(file))
                 LOGGER.info("%s: encoder from %s", name, file.name)
+            else:
+                LOGGER.warning("%s: its encoder begins fresh; for other weights put its file into --weights", name)
         return network.to(self.device).to(memory_format=torch.channels_last)
 
     def _train(

@@ -119,12 +119,16 @@ def test_the_terms_of_the_imagery_go_into_the_record(command: str, data: Path) -
     assert read_checkpoint(path).training.licences == {"a": "CC BY-NC 4.0"}
 
 
-def test_a_student_goes_on_from_a_checkpoint(data: Path) -> None:
+def test_a_student_goes_on_from_a_checkpoint(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     packed = pack(data)
-    assert on_card(packed, "--teachers", "--students", SMALL) == 0
+    assert on_card(packed, "--teachers", "--students", SMALL, "--weights", str(data)) == 0
+    fresh_line = f"{SMALL}: its encoder begins fresh; for other weights put its file into --weights"
+    assert caplog.messages.count(fresh_line) == 1
+    caplog.clear()
     first = packed.parent / "first.pt"
     (packed.parent / "run" / "student_test_efficientnet_fpn.pt").rename(first)
     assert on_card(packed, "--teachers", "--students", str(first), "--threshold", "0.3") == 0
+    assert fresh_line not in caplog.messages
     second = read_checkpoint(packed.parent / "run" / "student_test_efficientnet_fpn.pt")
     assert second.threshold == 0.3
     assert second.training.teacher == ""

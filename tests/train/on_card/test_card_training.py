@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -94,21 +96,21 @@ def test_the_same_seed_gives_the_same_weights(card: CardImages) -> None:
     assert not all(torch.equal(first[key], other[key]) for key in first)
 
 
-def test_time_ends_a_span_and_the_rates_have_fallen_by_then(card: CardImages) -> None:
+def trained_for(seconds: float, tick_s: float, card: CardImages, **told: Callable[..., None]) -> Network:
+    """A network after a span of a clock that goes on by as much whenever it is looked at."""
     network = network_from_name(SMALL)
-    ticks = itertools.count(0.0, 10.0)
-    seen: list[Progress] = []
+    ticks = itertools.count(0.0, tick_s)
     sampler = CropSampler(card, [0], crop_px=32, magnification=(1.0, 1.0), seed=0)
-    train_for(
-        [network],
-        sampler,
-        CardColours("cpu", 0),
-        Normalise(CONTRACT, "cpu"),
-        Span(45.0, batch=2),
-        half=False,
-        told=seen.append,
-        clock=lambda: next(ticks),
-    )
+    colours, normalise = CardColours("cpu", 0), Normalise(CONTRACT, "cpu")
+    hooks = {name: functools.partial(one, network) for name, one in told.items()}
+    span = Span(seconds, batch=2, average=0.99)
+    train_for([network], sampler, colours, normalise, span, half=False, clock=lambda: next(ticks), **hooks)
+    return network
+
+
+def test_time_ends_a_span_and_the_rates_have_fallen_by_then(card: CardImages) -> None:
+    seen: list[Progress] = []
+    network = trained_for(45.0, 10.0, card, told=lambda network, progress: seen.append(progress))
     assert seen[-1].steps == 5
     assert not network.training
     shares = np.linspace(0, 1, 101)
@@ -121,23 +123,11 @@ def test_time_ends_a_span_and_the_rates_have_fallen_by_then(card: CardImages) ->
 
 
 def test_every_minute_the_averages_of_the_weights_are_there_to_be_kept(card: CardImages) -> None:
-    network = network_from_name(SMALL)
-    ticks = itertools.count(0.0, 25.0)
     kept: list[torch.Tensor] = []
-    sampler = CropSampler(card, [0], crop_px=32, magnification=(1.0, 1.0), seed=0)
-    train_for(
-        [network],
-        sampler,
-        CardColours("cpu", 0),
-        Normalise(CONTRACT, "cpu"),
-        Span(250.0, batch=2, average=0.99),
-        half=False,
-        keep=lambda: kept.append(network.state_dict()["decoder.classify.weight"].clone()),
-        clock=lambda: next(ticks),
-    )
+    key = "decoder.classify.weight"
+    network = trained_for(250.0, 25.0, card, keep=lambda network: kept.append(network.state_dict()[key].clone()))
     assert len(kept) == 3  # at 75, 150 and 225 s
-    last = network.state_dict()["decoder.classify.weight"]
-    moved = [float((one - last).abs().mean()) for one in kept]
+    moved = [float((one - network.state_dict()[key]).abs().mean()) for one in kept]
     assert moved == sorted(moved, reverse=True)
     assert moved[0] > 0
 
