@@ -33,6 +33,7 @@ from kda_edge.train.on_card.card_training import (
     train_for,
 )
 from kda_edge.train.on_card.packed_set import Labelled, PackedImage
+from kda_edge.train.optimisation.schedules import ema_decay
 from kda_edge.train.segmentation.losses import segmentation_loss
 
 SMALL = "test_efficientnet+fpn"  # a backbone of timm for tests
@@ -96,14 +97,17 @@ def test_the_same_seed_gives_the_same_weights(card: CardImages) -> None:
     assert not all(torch.equal(first[key], other[key]) for key in first)
 
 
-def trained_for(seconds: float, tick_s: float, card: CardImages, **told: Callable[..., None]) -> Network:
+def trained_for(
+    seconds: float, tick_s: float, card: CardImages, average: float = 0.99, **told: Callable[..., None]
+) -> Network:
     """A network after a span of a clock that goes on by as much whenever it is looked at."""
+    torch.manual_seed(0)
     network = network_from_name(SMALL)
     ticks = itertools.count(0.0, tick_s)
     sampler = CropSampler(card, [0], crop_px=32, magnification=(1.0, 1.0), seed=0)
     colours, normalise = CardColours("cpu", 0), Normalise(CONTRACT, "cpu")
     hooks = {name: functools.partial(one, network) for name, one in told.items()}
-    span = Span(seconds, batch=2, average=0.99)
+    span = Span(seconds, batch=2, average=average)
     train_for([network], sampler, colours, normalise, span, half=False, clock=lambda: next(ticks), **hooks)
     return network
 
@@ -123,13 +127,24 @@ def test_time_ends_a_span_and_the_rates_have_fallen_by_then(card: CardImages) ->
 
 
 def test_every_minute_the_averages_of_the_weights_are_there_to_be_kept(card: CardImages) -> None:
-    kept: list[torch.Tensor] = []
     key = "decoder.classify.weight"
-    network = trained_for(250.0, 25.0, card, keep=lambda network: kept.append(network.state_dict()[key].clone()))
-    assert len(kept) == 3  # at 75, 150 and 225 s
-    moved = [float((one - network.state_dict()[key]).abs().mean()) for one in kept]
-    assert moved == sorted(moved, reverse=True)
-    assert moved[0] > 0
+    kept: dict[float, list[torch.Tensor]] = {0.99: [], 0.0: []}
+    for average, weights in kept.items():
+        trained_for(
+            310.0,
+            60.0,  # a step a minute
+            card,
+            average,
+            keep=lambda network, weights=weights: weights.append(network.state_dict()[key].clone()),
+        )
+        assert len(weights) == 5
+    torch.manual_seed(0)
+    by_hand = network_from_name(SMALL).state_dict()[key]
+    for step, (averaged, own) in enumerate(zip(kept[0.99], kept[0.0], strict=True)):
+        survives = ema_decay(step, final=0.99)
+        by_hand = survives * by_hand + (1 - survives) * own
+        torch.testing.assert_close(averaged, by_hand, rtol=0, atol=1e-6)
+    assert not torch.allclose(kept[0.99][-1], kept[0.0][-1], rtol=0, atol=1e-4)
 
 
 def test_the_loss_mixes_labels_and_the_teachers_answer_in_the_stated_shares() -> None:
